@@ -1,0 +1,99 @@
+"""Every error that pglab raises on purpose, as one tree.
+
+    PglabError
+    ├── ConfigError (ValueError)          a setting from the environment cannot be used
+    ├── ServerError (RuntimeError)        PostgreSQL or Redis
+    │   ├── NoServerError                 no source on this machine can provide one
+    │   ├── ServerStartError              a source was chosen, and its server did not start
+    │   ├── ServerUnreachableError        a server that should answer does not (ConnectionError)
+    │   └── PermissionMissingError        the server answers, and the role may not do what is needed
+    ├── LabError (RuntimeError)           a lesson's database or cache
+    │   └── LabClosedError                used after close()
+    ├── LoadError (RuntimeError)          rows could not be stored
+    │   └── DiskFullError (OSError)       … because the disk is full
+    ├── IngestError (ValueError)          an event is not what the gateway sends; nothing was stored
+    └── WorkspaceError (OSError)          the learner's copies of the notebooks
+
+Each class also derives from what a caller would catch without knowing pglab. A message is a fact,
+the value, and the remedy, in that order.
+"""
+
+__all__ = [
+    "ConfigError",
+    "DiskFullError",
+    "IngestError",
+    "LabClosedError",
+    "LabError",
+    "LoadError",
+    "NoServerError",
+    "PermissionMissingError",
+    "PglabError",
+    "ServerError",
+    "ServerStartError",
+    "ServerUnreachableError",
+    "WorkspaceError",
+]
+
+
+class PglabError(Exception):
+    """The root: catching it catches everything that pglab raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(PglabError, ValueError):
+    """A setting from the environment (or a flag) is missing, malformed or contradicts another."""
+
+    exit_code = 2
+
+
+class ServerError(PglabError, RuntimeError):
+    """Something about PostgreSQL or Redis."""
+
+
+class NoServerError(ServerError):
+    """No source on this machine can provide the server; the message lists what was tried."""
+
+
+class ServerStartError(ServerError):
+    """A server was launched and did not become ready; the message carries its last log lines."""
+
+
+class ServerUnreachableError(ServerError, ConnectionError):
+    """A server that should answer does not."""
+
+
+class PermissionMissingError(ServerError, PermissionError):
+    """The role lacks a permission; the message names it and the statement that grants it."""
+
+
+class LabError(PglabError, RuntimeError):
+    """A lesson's database or cache cannot be opened, reset or closed."""
+
+
+class LabClosedError(LabError):
+    """The lab was closed; open it again."""
+
+
+class LoadError(PglabError, RuntimeError):
+    """Rows could not be generated or stored; what was there before is unchanged."""
+
+
+class DiskFullError(LoadError, OSError):
+    """The disk is full; nothing of the load was kept."""
+
+
+class IngestError(PglabError, ValueError):
+    """An event is malformed; nothing of its batch was stored.
+
+    Attributes:
+        field: path of the offending field, such as ``events[3].data.key.id``.
+    """
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class WorkspaceError(PglabError, OSError):
+    """The learner's copies of the notebooks cannot be made or restored."""
