@@ -1,0 +1,334 @@
+"""One lesson's laboratory: a database and a cache of its own on a real server.
+
+    lab = pglab.open("indexes")
+    with lab.connection() as connection:
+        connection.execute("SELECT count(*) FROM messages").fetchone()
+    lab.reset()        # as new, in a fraction of a second
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from pglab import databases, templates
+from pglab.config import Settings
+from pglab.errors import ConfigError, LabClosedError, LabError
+from pglab.servers.connect import connect_postgres, connect_redis
+from pglab.servers.home import Unit, home_of, starting, write_private
+from pglab.servers.lifecycle import ensure_postgres, ensure_redis
+from pglab.servers.redis import DATABASES
+
+if TYPE_CHECKING:
+    import psycopg
+    import redis
+    import sqlalchemy
+
+    from pglab.servers.endpoint import PostgresEndpoint, RedisEndpoint
+    from pglab.servers.lifecycle import Running
+
+__all__ = ["Lab", "open_lab"]
+
+
+class Lab:
+    """A lesson's own database and cache; made by :func:`pglab.open`.
+
+    Attributes:
+        name: the lesson's name.
+        size: how many conversations it holds: empty, tiny, small, medium or large.
+        database: name of its database on the server.
+        generation: grows by one at each reset, so that who keeps a connection can notice.
+    """
+
+    def __init__(self, name: str, size: str, settings: Settings, *, progress: bool = True) -> None:
+        self.name = _lesson_name(name)
+        self.size = templates.check_size(size)
+        self.generation = 0
+        self._settings = settings
+        self._progress = progress
+        self._connections: weakref.WeakSet[psycopg.Connection[Any]] = weakref.WeakSet()
+        self._closed = False
+        self._running: list[Running] = []
+        self._postgres, running = ensure_postgres(settings)
+        self._running.append(running)
+        try:
+            self.scope = settings.scope or ("" if self._postgres.managed else _learner())
+            self.database = "_".join(
+                ["pglab", *filter(None, [self.scope]), self.name, self.size]
+            )
+            self._make_database()
+        except BaseException:
+            self.close()
+            raise
+
+    # What a lesson uses
+
+    def connection(
+        self,
+        *,
+        autocommit: bool = False,
+        application_name: str | None = None,
+        **options: Any,  # noqa: ANN401 - passed through to psycopg
+    ) -> psycopg.Connection[Any]:
+        """Open a new connection to the lesson's database.
+
+        Args:
+            autocommit: each statement is a transaction of its own.
+            application_name: what pg_stat_activity shows; the lesson's name when omitted.
+            options: further parameters of ``psycopg.connect``, such as ``row_factory``.
+
+        Returns:
+            A psycopg connection, closed with the lab at the latest. As a context manager it
+            commits, or rolls back after an exception, and closes.
+
+        Raises:
+            LabClosedError: the lab was closed.
+            ServerUnreachableError: the server does not answer.
+        """
+        self._check_open()
+        connection = connect_postgres(
+            self._postgres,
+            self.database,
+            autocommit=autocommit,
+            application_name=application_name or f"pglab {self.name}",
+            **options,
+        )
+        self._connections.add(connection)
+        return connection
+
+    @cached_property
+    def engine(self) -> sqlalchemy.Engine:
+        """A SQLAlchemy engine on the lesson's database; connections open when first needed."""
+        import sqlalchemy
+
+        self._check_open()
+        url = sqlalchemy.URL.create(
+            "postgresql+psycopg",
+            username=self._postgres.user,
+            host=self._postgres.host,
+            port=self._postgres.port,
+            database=self.database,
+        )
+        # The creator knows the password; the URL, which is easily printed, does not.
+        return sqlalchemy.create_engine(url, creator=self.connection, pool_pre_ping=True)
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """A redis-py client on the lesson's own logical database (answers are bytes)."""
+        return self.redis_client()
+
+    def redis_client(self, **options: Any) -> redis.Redis:  # noqa: ANN401 - passed through
+        """Return a new redis-py client, with options such as ``decode_responses=True``.
+
+        Raises:
+            NoServerError: no source on this machine can provide Redis.
+        """
+        self._check_open()
+        return connect_redis(self._redis_endpoint, self._redis_number, **options)
+
+    def key(self, *parts: object) -> str:
+        """Return a Redis key of this lesson's: ``pglab:<lesson>:part:part``.
+
+        On a Redis of the learner's own, ``reset`` removes exactly the keys that begin so.
+        """
+        return ":".join([*filter(None, ["pglab", self.scope]), self.name, *map(str, parts)])
+
+    def reset(self) -> None:
+        """Put the database and the cache back to the lesson's beginning.
+
+        Connections to the database end, this process's and others'; the SQL magics reconnect by
+        themselves.
+
+        Raises:
+            LabClosedError: the lab was closed.
+        """
+        self._check_open()
+        self._drop_connections()
+        with self._admin() as admin, databases.locked(admin, self.database):
+            template = templates.ensure(
+                self._postgres, admin, self.size, progress=self._progress
+            )
+            databases.drop(admin, self.database)
+            databases.create(admin, self.database, template=template)
+        self.generation += 1
+        self._reset_redis()
+
+    def drop(self) -> None:
+        """Remove the lesson's database and keys, and close; the next open begins anew."""
+        self._check_open()
+        self._drop_connections()
+        with self._admin() as admin, databases.locked(admin, self.database):
+            databases.drop(admin, self.database)
+        self._reset_redis()
+        self.close()
+
+    def url(self, *, reveal: bool = False) -> str:
+        """Return the database's URL for other tools; the password only if ``reveal``."""
+        return self._postgres.url(self.database, reveal=reveal)
+
+    @property
+    def server(self) -> PostgresEndpoint:
+        """The PostgreSQL server that the lesson runs on."""
+        return self._postgres
+
+    def close(self) -> None:
+        """Close every connection; the database stays as it is. Doing so twice is harmless."""
+        if self._closed:
+            return
+        self._drop_connections()
+        if "redis" in self.__dict__:
+            self.redis.close()
+        for running in self._running:
+            running.release()
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"PostgreSQL from {self._postgres.source}"
+        return f"<Lab {self.name!r}, size {self.size!r}, database {self.database!r}, {state}>"
+
+    # How it is done
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LabClosedError(
+                f"the lab {self.name!r} is closed; open it again: pglab.open({self.name!r})"
+            )
+
+    @contextmanager
+    def _admin(self) -> Iterator[psycopg.Connection[Any]]:
+        # PostgreSQL never drops or copies the database that one is connected to.
+        with connect_postgres(self._postgres, autocommit=True) as admin:
+            yield admin
+
+    def _make_database(self) -> None:
+        with self._admin() as admin:
+            if databases.exists(admin, self.database):
+                return
+            with databases.locked(admin, self.database):
+                if databases.exists(admin, self.database):
+                    return
+                template = templates.ensure(
+                    self._postgres, admin, self.size, progress=self._progress
+                )
+                databases.create(admin, self.database, template=template)
+
+    def _drop_connections(self) -> None:
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+        for connection in list(self._connections):
+            with suppress(Exception):  # a broken connection is closed already
+                connection.close()
+
+    @cached_property
+    def _redis_endpoint(self) -> RedisEndpoint:
+        endpoint, running = ensure_redis(self._settings)
+        self._running.append(running)
+        return endpoint
+
+    @cached_property
+    def _redis_number(self) -> int:
+        endpoint = self._redis_endpoint
+        if not endpoint.managed:
+            return 0
+        unit = Unit(home_of(self._settings), "redis", endpoint.source)
+        return _logical_database(unit, self.database)
+
+    def _reset_redis(self) -> None:
+        if "_redis_endpoint" not in self.__dict__ and self._settings.redis_url is None:
+            from pglab.errors import ServerError
+
+            try:  # keys may be there from before, though this process has not used them yet
+                _ = self._redis_endpoint
+            except ServerError:
+                return
+        with self.redis_client() as client:
+            if self._redis_endpoint.managed:
+                client.flushdb()
+                return
+            for key in client.scan_iter(match=self.key("*"), count=1000):
+                client.unlink(key)
+
+
+def _logical_database(unit: Unit, name: str) -> int:
+    # Redis has numbers instead of names; the list of who has which is ours, kept beside it.
+    path = unit.path / "databases.json"
+    with starting(unit):
+        try:
+            numbers: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            numbers = {}
+        if name not in numbers:
+            free = set(range(1, DATABASES)) - set(numbers.values())
+            if not free:
+                raise LabError(
+                    f"all {DATABASES - 1} logical databases of Redis are taken; run: pglab purge"
+                )
+            numbers[name] = min(free)
+            write_private(path, json.dumps(numbers, indent=1) + "\n")
+        return numbers[name]
+
+
+def _lesson_name(name: str) -> str:
+    plain = re.sub(r"^\d\d-", "", name).replace("-", "_")
+    if re.fullmatch(r"[a-z][a-z0-9_]{0,23}", plain):
+        return plain
+    raise ConfigError(
+        f"lesson {name!r} cannot name a database; use up to 24 lower-case letters, digits and "
+        'dashes, such as "indexes"'
+    )
+
+
+def _learner() -> str:
+    # Two learners, or two checkouts, on one server of their own must not meet.
+    who = f"{socket.gethostname()}:{os.path.expanduser('~')}:{os.path.realpath(sys.prefix)}"
+    return hashlib.sha256(who.encode()).hexdigest()[:6]
+
+
+def open_lab(name: str, size: str = "small", *, progress: bool = True) -> Lab:
+    """Open a lesson's laboratory: find the running servers, or start them.
+
+    The lesson gets a database of its own, copied from a template; what it holds lasts until
+    ``lab.reset()``. In a notebook this also switches on ``%%sql``.
+
+    Args:
+        name: the lesson, such as ``"indexes"``.
+        size: how many messages: ``empty`` (schema only), ``tiny`` (2 k), ``small`` (50 k),
+            ``medium`` (1 M) or ``large`` (10 M).
+        progress: show a progress bar when data are made for the first time.
+
+    Raises:
+        ConfigError: the name, the size or a variable of the environment cannot be used.
+        NoServerError: no source on this machine can provide PostgreSQL.
+        ServerError: it did not start, cannot be reached, or a permission is missing.
+        LoadError: the data could not be loaded, or the disk is full.
+    """
+    lab = Lab(name, size, Settings.from_environment(), progress=progress)
+    if "IPython" in sys.modules:
+        from IPython.core.getipython import get_ipython
+
+        if get_ipython() is not None:
+            from pglab import notebook
+
+            notebook.activate(lab)
+    return lab

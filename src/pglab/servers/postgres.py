@@ -1,0 +1,251 @@
+"""A PostgreSQL cluster of our own: made by initdb, run as a child, stopped in good order."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pglab.config import Secret
+from pglab.errors import ServerStartError
+from pglab.servers import account as accounts
+from pglab.servers.home import Unit, remove_tree, socket_directory, write_private
+from pglab.servers.process import free_port, log_tail, port_is_free, spawn
+from pglab.servers.programs import EXE, PostgresPrograms
+
+__all__ = ["SUPERUSER", "PostgresProcess"]
+
+SUPERUSER = "postgres"
+
+_READY_TIMEOUT_S = 60.0  # recovery after a crash may replay a lot of WAL on a slow disk
+_STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.005
+_STATUS_LINE = 7  # of postmaster.pid, from 0; see PostgreSQL's src/include/utils/pidfile.h
+
+
+@dataclass
+class PostgresProcess:
+    """One server process over one data directory.
+
+    Attributes:
+        wanted_port: a port to insist on; None for the last one, or any.
+        settings: further server settings, as ``name: value``.
+    """
+
+    unit: Unit
+    programs: PostgresPrograms
+    account: accounts.Account | None
+    wanted_port: int | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    child: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    port: int = field(default=0, init=False)
+    _sockets: Path | None = field(default=None, init=False)
+
+    def start(self) -> dict[str, Any]:
+        """Make the cluster if there is none, start it, and wait until it accepts connections.
+
+        Returns:
+            What ``state.json`` says of it: port, socket directory, pid, version.
+
+        Raises:
+            ServerStartError: initdb or the server failed; the message has its last words.
+        """
+        programs = accounts.reachable_copy(
+            self.programs.bin.parent, self.account, *self.programs.beside
+        )
+        version = self.programs.version()
+        data = self.unit.data_directory(self.account, int(version.partition(".")[0]))
+        if self._sockets is None:
+            self._sockets = socket_directory(self.account)
+        # root's environment may be closed to the account, but not the other way about
+        server_programs = programs / self.programs.bin.name
+        if not (data / "PG_VERSION").exists():
+            self._initialise(server_programs, data)
+        self._wait_for_predecessor(data)
+        self._launch(server_programs, data)
+        return {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "socket_directory": str(self._sockets) if os.name == "posix" else None,
+            "pid": self.child.pid if self.child else None,
+            "version": version,
+            "origin": self.programs.origin,
+            "programs": str(self.programs.bin),
+            "data": str(data),
+        }
+
+    def _initialise(self, programs: Path, data: Path) -> None:
+        # Made under another name and moved when complete: a killed initdb leaves no half cluster.
+        for stale in data.parent.glob(f"{data.name}.new-*"):
+            remove_tree(stale)
+        scratch = data.with_name(f"{data.name}.new-{secrets.token_hex(4)}")
+        assert self._sockets is not None  # noqa: S101 - start() made it
+        password_file = self._sockets / "pw"
+        write_private(password_file, self.unit.password().reveal() + "\n")
+        accounts.own(password_file, self.account)
+        try:
+            with self._log() as log:
+                child = spawn(
+                    [
+                        programs / f"initdb{EXE}", "--pgdata", scratch, "--username", SUPERUSER,
+                        "--pwfile", password_file, "--auth", "scram-sha-256",
+                        "--encoding", "UTF8", *self._locale(), "--no-instructions",
+                    ],
+                    account=self.account, death_signal=signal.SIGTERM, stdout=log,
+                )  # fmt: skip
+                status = child.wait()
+        finally:
+            password_file.unlink(missing_ok=True)
+        if status != 0:
+            remove_tree(scratch)
+            raise ServerStartError(
+                f"initdb ended with {status}; its last words:\n{log_tail(self.unit.server_log)}\n"
+                "check the free space there, then try again"
+            )
+        scratch.rename(data)
+
+    def _locale(self) -> list[str]:
+        # The same order of strings on every machine; the builtin provider exists from 17 on.
+        if self.programs.major() >= 17:
+            return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        return ["--locale=C"]
+
+    def _wait_for_predecessor(self, data: Path) -> None:
+        # A supervisor that was killed leaves a server that is just shutting down.
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while (pid := self._running_postmaster(data)) is not None:
+            if time.monotonic() > deadline:
+                raise ServerStartError(
+                    f"process {pid} still serves {data}; end it (kill -INT {pid}), then try again"
+                )
+            time.sleep(_POLL_S)
+
+    @staticmethod
+    def _running_postmaster(data: Path) -> int | None:
+        try:
+            pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+            os.kill(pid, 0)
+        except (OSError, ValueError, IndexError):
+            return None
+        try:  # the pid may have gone to another program after a restart of the machine
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return pid
+        return pid if b"postgres" in command else None
+
+    def _launch(self, programs: Path, data: Path) -> None:
+        for _ in range(5):
+            self.port = self._choose_port()
+            if self._try_port(programs, data):
+                return
+            if self.wanted_port is not None:
+                break
+        said = log_tail(self.unit.server_log)
+        raise ServerStartError(
+            f"PostgreSQL did not start (data in {data}); its last words:\n{said}\n"
+            "run: pglab doctor"
+        )
+
+    def _choose_port(self) -> int:
+        if self.wanted_port is not None:
+            if not port_is_free(self.wanted_port):
+                raise ServerStartError(
+                    f"port {self.wanted_port} of 127.0.0.1 is taken by another program; "
+                    "set PGLAB_POSTGRES_PORT to a free one, or unset it"
+                )
+            return self.wanted_port
+        last = (self.unit.read_state() or {}).get("last_port")
+        if isinstance(last, int) and last != self.port and port_is_free(last):
+            return last
+        return free_port()
+
+    def _try_port(self, programs: Path, data: Path) -> bool:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            **({"unix_socket_directories": str(self._sockets)} if os.name == "posix" else {}),
+            "unix_socket_permissions": "0700",
+            "shared_preload_libraries": "pg_stat_statements",
+            "max_connections": "200",
+            "timezone": "UTC",
+            "cluster_name": "pglab",
+            **self.settings,
+        }
+        if not self._has_statement_statistics():
+            del options["shared_preload_libraries"]
+        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        offset = self.unit.server_log.stat().st_size if self.unit.server_log.exists() else 0
+        with self._log() as log:
+            self.child = spawn(
+                [programs / f"postgres{EXE}", "-D", data, *arguments],
+                account=self.account, death_signal=signal.SIGINT, stdout=log,
+            )  # fmt: skip
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.child.poll() is not None:
+                with self.unit.server_log.open("rb") as said:
+                    said.seek(offset)
+                    return_to_ports = b"could not bind" in said.read()
+                if return_to_ports and self.wanted_port is None:
+                    return False
+                raise ServerStartError(
+                    f"PostgreSQL ended with {self.child.returncode} while starting; its last "
+                    f"words:\n{log_tail(self.unit.server_log)}\nrun: pglab doctor"
+                )
+            if self._is_ready(data, self.child.pid):
+                return True
+            time.sleep(_POLL_S)
+        self.stop()
+        return False
+
+    def _has_statement_statistics(self) -> bool:
+        # Some distributions pack contrib apart, and preloading what is missing is fatal.
+        root = self.programs.bin.parent
+        if any(root.glob("lib*/**/pg_stat_statements.*")):
+            return True
+        return any(Path("/usr/lib/postgresql").glob(f"{root.name}/lib/pg_stat_statements.so"))
+
+    @staticmethod
+    def _is_ready(data: Path, pid: int) -> bool:
+        try:
+            lines = (data / "postmaster.pid").read_text().splitlines()
+            return int(lines[0]) == pid and lines[_STATUS_LINE].strip() == "ready"
+        except (OSError, ValueError, IndexError):
+            return False
+
+    def stop(self) -> None:
+        """Shut down fast: open transactions are rolled back, committed ones are on disk."""
+        child, self.child = self.child, None
+        if child is not None and child.poll() is None:
+            child.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+            try:
+                child.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                # An immediate shutdown: recovery replays the WAL at the next start.
+                child.send_signal(signal.SIGQUIT if os.name == "posix" else signal.SIGTERM)
+                child.wait(_STOP_TIMEOUT_S)
+
+    def alive(self) -> bool:
+        """Tell whether the process runs."""
+        return self.child is not None and self.child.poll() is None
+
+    def clean(self) -> None:
+        """Remove what only a running server needs."""
+        if self._sockets is not None:
+            remove_tree(self._sockets)
+            self._sockets = None
+
+    def _log(self) -> Any:  # noqa: ANN401 - a binary file
+        log = self.unit.server_log
+        if log.exists() and log.stat().st_size > 4_000_000:
+            log.replace(log.with_suffix(".log.1"))
+        return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+    def secret(self) -> Secret:
+        """Return the superuser's password."""
+        return self.unit.password()
