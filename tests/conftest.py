@@ -1,4 +1,4 @@
-"""Fixtures that every suite shares: real servers, and a database of one's own for each test."""
+"""Fixtures that every suite shares: a real server, and a database of one's own for each test."""
 
 from __future__ import annotations
 
@@ -12,30 +12,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-# Nothing of the person's who runs the tests may decide what they see, nor be touched by them.
-for _name in [n for n in os.environ if n.startswith(("PG", "DATABASE_URL", "REDIS_URL"))]:
-    if _name != "PGLAB_TEST_URL":
-        del os.environ[_name]
-
 
 @pytest.fixture(scope="session")
-def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give this test process servers of its own; remove them and their data at the end."""
-    from pglab.config import Settings
-    from pglab.servers import lifecycle
-    from pglab.servers.home import remove_tree
-
-    home = tmp_path_factory.mktemp("home") / "lab"
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PGLAB_HOME", str(home))
-    # Should this process be killed, its servers end by themselves.
-    patch.setenv("PGLAB_IDLE_MINUTES", "5")
-    yield home
-    for unit in lifecycle.units(Settings.from_environment()):
-        lifecycle.stop(unit)
-        for path in unit.owned_paths():
-            remove_tree(path)
-    patch.undo()
+def lab_home() -> Path:
+    """Return the home of this run's servers (see the conftest.py above)."""
+    return Path(os.environ["PGLAB_HOME"])
 
 
 @pytest.fixture(scope="session")

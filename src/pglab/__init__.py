@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pglab.errors import PglabError
     from pglab.ingestion import IngestReport, ingest
     from pglab.lab import Lab
-    from pglab.lab import open_lab as open  # noqa: A004
+    from pglab.lab import open_lab as open
 
 __all__ = ["IngestReport", "Lab", "PglabError", "__version__", "ingest", "open"]
 
@@ -32,7 +32,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pglab' has no attribute {name!r}")
     module, attribute = _HOMES[name]

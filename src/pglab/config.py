@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NoReturn, get_args
 
 from pglab.errors import ConfigError
 
@@ -18,14 +18,14 @@ __all__ = ["VARIABLES", "Backend", "Secret", "Settings"]
 
 Backend = Literal["embedded", "local", "containers", "url"]
 
-POSTGRES_IMAGE: Final = "postgres:17-bookworm"
-REDIS_IMAGE: Final = "valkey/valkey:8-bookworm"
+POSTGRES_IMAGE: Final = "postgres:17.10-bookworm"
+REDIS_IMAGE: Final = "valkey/valkey:8.1-bookworm"
 
 VARIABLES: Final[Mapping[str, str]] = {
-    "DATABASE_URL": "a PostgreSQL server of your own; pglab makes only databases named pglab_… there",
-    "REDIS_URL": "a Redis server of your own; pglab writes only keys that begin with pglab: there",
+    "DATABASE_URL": "a PostgreSQL server of your own; pglab makes only databases named pglab_…",
+    "REDIS_URL": "a Redis server of your own; pglab writes only keys that begin with pglab:",
     "PGLAB_BACKEND": "embedded | local | containers | url: insist on one source for both servers",
-    "PGLAB_HOME": "where the servers' state lies (default: a folder of this virtual environment's own)",
+    "PGLAB_HOME": "where the servers' state lies (default: a folder for this virtual environment)",
     "PGLAB_POSTGRES_PORT": "insist on this port for PostgreSQL (default: any free one, kept)",
     "PGLAB_REDIS_PORT": "insist on this port for Redis (default: any free one, kept)",
     "PGLAB_IDLE_MINUTES": "stop servers that nobody has used for so long (default 60; 0: never)",
@@ -61,6 +61,15 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._value)
 
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled, for that would write it out; pass reveal()")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -81,7 +90,6 @@ class Settings:
     scope: str | None = None
     postgres_image: str = POSTGRES_IMAGE
     redis_image: str = REDIS_IMAGE
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -94,19 +102,20 @@ class Settings:
             ConfigError: a variable holds something that cannot be used.
         """
         env = os.environ if environment is None else environment
-        home = env.get("PGLAB_HOME")
+        backend = _backend(env.get("PGLAB_BACKEND"))
+        # Who insists on another source keeps a DATABASE_URL that is meant for another program.
+        urls = env if backend in (None, "url") else {}
         settings = cls(
-            backend=_backend(env.get("PGLAB_BACKEND")),
-            database_url=_url(env, "DATABASE_URL", ("postgresql", "postgres")),
-            redis_url=_url(env, "REDIS_URL", ("redis", "rediss", "unix")),
-            home=Path(home).expanduser().absolute() if home else None,
+            backend=backend,
+            database_url=_url(urls, "DATABASE_URL", ("postgresql", "postgres")),
+            redis_url=_url(urls, "REDIS_URL", ("redis", "rediss", "unix")),
+            home=_home(env.get("PGLAB_HOME")),
             postgres_port=_port(env, "PGLAB_POSTGRES_PORT"),
             redis_port=_port(env, "PGLAB_REDIS_PORT"),
             idle_minutes=_minutes(env, "PGLAB_IDLE_MINUTES", 60.0),
             scope=_scope(env.get("PGLAB_SCOPE")),
             postgres_image=env.get("PGLAB_POSTGRES_IMAGE") or POSTGRES_IMAGE,
             redis_image=env.get("PGLAB_REDIS_IMAGE") or REDIS_IMAGE,
-            environment=dict(env),
         )
         if settings.backend == "url" and settings.database_url is None:
             raise ConfigError(
@@ -127,27 +136,46 @@ def _backend(value: str | None) -> Backend | None:
     )
 
 
+def _home(value: str | None) -> Path | None:
+    if not value:
+        return None
+    try:
+        return Path(value).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # ~nobody-we-know, or a working directory that is gone
+        raise ConfigError(
+            f"PGLAB_HOME is {value!r}, which leads nowhere ({error}); set it to an absolute path"
+        ) from None
+
+
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> Secret | None:
     value = (env.get(name) or "").strip()
     if not value:
         return None
-    scheme = value.partition("://")[0] if "://" in value else ""
+    # A slip may have put the password anywhere in it, so that no message shows more than a scheme.
+    scheme, mark, rest = value.partition("://")
     # SQLAlchemy's spelling is common in .env files: postgresql+psycopg://…
-    if scheme.partition("+")[0] not in schemes:
-        # The value may hold a password, so that the message shows its scheme alone.
-        shown = f"begins with {scheme}://" if scheme else "is not a URL"
+    plain = scheme.partition("+")[0]
+    remedy = f"correct it, or unset {name} to use pglab's own server"
+    if not mark or plain not in schemes:
+        known = mark and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,19}", scheme)
         raise ConfigError(
-            f"{name} {shown}, and {schemes[0]}://user:password@host:port/… is expected; "
-            f"correct it, or unset {name} to use pglab's own server"
+            f"{name} {f'begins with {scheme}://' if known else 'is not a URL'}, "
+            f"and {schemes[0]}://user:password@host:port/… is expected; {remedy}"
         )
-    return Secret(value.replace(scheme, scheme.partition("+")[0], 1))
+    authority, _, path = rest.partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in path:
+        raise ConfigError(
+            f"{name} holds an @ or a / that does not separate anything; percent-encode special "
+            f"characters of the password, as in p%40ss for p@ss; {remedy}"
+        )
+    return Secret(f"{plain}://{rest}")
 
 
 def _port(env: Mapping[str, str], name: str) -> int | None:
     value = env.get(name)
     if not value:
         return None
-    if value.isascii() and value.isdigit() and 1 <= int(value) <= 65535:
+    if re.fullmatch(r"[0-9]{1,5}", value) and 1 <= int(value) <= 65535:
         return int(value)
     raise ConfigError(f"{name} is {value!r}; set it to a port from 1 to 65535, or unset it")
 
@@ -156,7 +184,7 @@ def _minutes(env: Mapping[str, str], name: str, default: float) -> float:
     value = env.get(name)
     if not value:
         return default
-    if re.fullmatch(r"\d{1,6}(\.\d+)?", value.strip()):
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", value.strip()):
         return float(value)
     raise ConfigError(f"{name} is {value!r}; set it to a number of minutes, such as 60, or 0")
 

@@ -4,6 +4,8 @@
     with lab.connection() as connection:
         connection.execute("SELECT count(*) FROM messages").fetchone()
     lab.reset()        # as new, in a fraction of a second
+
+What a lesson stores lasts until then, whatever happens to its kernel and to the server.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from pglab.servers.redis import DATABASES
 
 if TYPE_CHECKING:
     import psycopg
-    import redis
     import sqlalchemy
+    from redis import Redis
 
     from pglab.servers.endpoint import PostgresEndpoint, RedisEndpoint
     from pglab.servers.lifecycle import Running
@@ -62,10 +64,8 @@ class Lab:
         self._postgres, running = ensure_postgres(settings)
         self._running.append(running)
         try:
-            self.scope = settings.scope or ("" if self._postgres.managed else _learner())
-            self.database = "_".join(
-                ["pglab", *filter(None, [self.scope]), self.name, self.size]
-            )
+            self.scope = scope_of(settings, self._postgres)
+            self.database = "_".join(["pglab", *filter(None, [self.scope]), self.name, self.size])
             self._make_database()
         except BaseException:
             self.close()
@@ -78,7 +78,7 @@ class Lab:
         *,
         autocommit: bool = False,
         application_name: str | None = None,
-        **options: Any,  # noqa: ANN401 - passed through to psycopg
+        **options: Any,
     ) -> psycopg.Connection[Any]:
         """Open a new connection to the lesson's database.
 
@@ -123,11 +123,11 @@ class Lab:
         return sqlalchemy.create_engine(url, creator=self.connection, pool_pre_ping=True)
 
     @cached_property
-    def redis(self) -> redis.Redis:
+    def redis(self) -> Redis:
         """A redis-py client on the lesson's own logical database (answers are bytes)."""
         return self.redis_client()
 
-    def redis_client(self, **options: Any) -> redis.Redis:  # noqa: ANN401 - passed through
+    def redis_client(self, **options: Any) -> Redis:
         """Return a new redis-py client, with options such as ``decode_responses=True``.
 
         Raises:
@@ -155,9 +155,7 @@ class Lab:
         self._check_open()
         self._drop_connections()
         with self._admin() as admin, databases.locked(admin, self.database):
-            template = templates.ensure(
-                self._postgres, admin, self.size, progress=self._progress
-            )
+            template = templates.ensure(self._postgres, admin, self.size, progress=self._progress)
             databases.drop(admin, self.database)
             databases.create(admin, self.database, template=template)
         self.generation += 1
@@ -299,9 +297,14 @@ def _lesson_name(name: str) -> str:
     )
 
 
+def scope_of(settings: Settings, endpoint: PostgresEndpoint) -> str:
+    """Return the word that sets this learner's databases apart; empty on a server of ours."""
+    return settings.scope or ("" if endpoint.managed else _learner())
+
+
 def _learner() -> str:
     # Two learners, or two checkouts, on one server of their own must not meet.
-    who = f"{socket.gethostname()}:{os.path.expanduser('~')}:{os.path.realpath(sys.prefix)}"
+    who = f"{socket.gethostname()}:{os.environ.get('HOME', '')}:{os.path.realpath(sys.prefix)}"
     return hashlib.sha256(who.encode()).hexdigest()[:6]
 
 
