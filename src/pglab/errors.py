@@ -1,19 +1,20 @@
 """Every error that pglab raises on purpose, as one tree.
 
     PglabError
-    ├── ConfigError (ValueError)          a setting from the environment cannot be used
-    ├── ServerError (RuntimeError)        PostgreSQL or Redis
-    │   ├── NoServerError                 no source on this machine can provide one
-    │   ├── ServerStartError              a source was chosen, and its server did not start
-    │   ├── ServerUnreachableError        a server that should answer does not (ConnectionError)
-    │   └── PermissionMissingError        the server answers, and the role may not do what is needed
-    ├── LabError (RuntimeError)           a lesson's database or cache
-    │   └── LabClosedError                used after close()
-    ├── LoadError (RuntimeError)          rows could not be stored
-    │   └── DiskFullError (OSError)       … because the disk is full
-    ├── IngestError (ValueError)          an event is not what the gateway sends; nothing was stored
-    └── WorkspaceError (OSError)          the learner's copies of the notebooks
+    ├── ConfigError (ValueError)                      a setting cannot be used
+    ├── ServerError (RuntimeError)                    PostgreSQL or Redis
+    │   ├── NoServerError                             no source on this machine can provide one
+    │   ├── ServerStartError                          a chosen source's server did not start
+    │   ├── ServerUnreachableError (ConnectionError)  what should answer does not
+    │   └── PermissionMissingError (PermissionError)  the role may not do what is needed
+    ├── LabError (RuntimeError)                       a lesson's database or cache
+    │   └── LabClosedError                            used after close()
+    ├── LoadError (RuntimeError)                      rows could not be stored
+    │   └── DiskFullError (OSError)                   … because the disk is full
+    ├── IngestError (ValueError)                      an event is malformed; nothing was stored
+    └── WorkspaceError (OSError)                      the learner's copies of the notebooks
 
+What a notebook shows without a traceback continues the tree in ``pglab.notebook.failures``.
 Each class also derives from what a caller would catch without knowing pglab. A message is a fact,
 the value, and the remedy, in that order.
 """
