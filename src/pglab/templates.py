@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pglab import databases, schema
@@ -37,12 +38,21 @@ def check_size(size: str) -> str:
     return size
 
 
-def template_name(size: str) -> str:
-    """Return the template's name; it changes with the schema and with the generator."""
-    VERSION = 1
+def template_name(size: str, scope: str = "") -> str:
+    """Return the template's name; it changes with the schema and with the generator's source."""
+    content = hashlib.sha256(schema.digest().encode())
+    if SIZES[check_size(size)]:
+        # Read, not imported: opening a lesson that is there already shall not load NumPy.
+        here = Path(__file__).parent
+        for source in sorted((*here.glob("dataset/*.py"), here / "load" / "seed.py")):
+            content.update(source.read_bytes())
+    return f"{_prefix(size, scope)}{content.hexdigest()[:8]}"
 
-    content = f"{schema.digest()}:{VERSION if size != 'empty' else ''}"
-    return f"{databases.PREFIX}template_{size}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+def _prefix(size: str, scope: str) -> str:
+    # On a server that several learners share, each has templates of their own: a copy's tables
+    # belong to who made the template, and another version of pglab must not drop it as stale.
+    return "_".join([databases.PREFIX + scope if scope else "pglab", "template", size, ""])
 
 
 def ensure(
@@ -50,6 +60,7 @@ def ensure(
     admin: psycopg.Connection[Any],
     size: str,
     *,
+    scope: str = "",
     progress: bool = True,
 ) -> str:
     """Return the name of the size's template database, made now if it is not there yet.
@@ -58,6 +69,7 @@ def ensure(
         endpoint: the server.
         admin: autocommit, to its maintenance database.
         size: one of ``SIZES``.
+        scope: the learner's word, on a server that others may use, too.
         progress: show a progress bar while rows are loaded.
 
     Raises:
@@ -67,13 +79,13 @@ def ensure(
     """
     from psycopg import sql
 
-    name = template_name(check_size(size))
+    name = template_name(check_size(size), scope)
     if databases.exists(admin, name):
         return name
     with databases.locked(admin, name):
         if databases.exists(admin, name):  # another process made it while we waited
             return name
-        for stale in databases.made_by_us(admin, f"{databases.PREFIX}template_{size}_"):
+        for stale in databases.made_by_us(admin, _prefix(size, scope)):
             databases.drop(admin, stale)
         databases.create(
             admin, name, fill=lambda building: _fill(endpoint, building, size, progress)
