@@ -112,6 +112,10 @@ def test_what_the_database_holds_is_what_the_dataset_says(connection, table):
     assert stored == made
 
 
+# When an event last changed them; no event did, so that the first one always wins.
+FROM_EVENTS = {"phone_changed_at", "name_changed_at", "picture_changed_at"}
+
+
 def test_no_column_is_left_to_its_default(connection):
     dataset = Dataset("tiny")
     for table in TABLES:
@@ -120,7 +124,8 @@ def test_no_column_is_left_to_its_default(connection):
             "ORDER BY attnum",
             [table],
         ).fetchall()
-        assert [name for (name,) in stored] == list(next(dataset.batches(table)).columns)
+        names = [name for (name,) in stored if name not in FROM_EVENTS]
+        assert names == list(next(dataset.batches(table)).columns)
 
 
 def test_empty_text_and_null_stay_apart(connection):
