@@ -266,7 +266,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     endpoint, running = lifecycle.ensure_redis(settings)
     try:
         with connect_redis(endpoint, decode_responses=True) as client:
-            info: dict[str, Any] = client.info("server")  # type: ignore[assignment]
+            info: dict[str, Any] = client.info("server")
         version = info.get("valkey_version") or info.get("redis_version")
         product = "Valkey" if info.get("valkey_version") else "Redis"
         yield Finding("Redis", "ok", f"{product} {version} answers at {endpoint.url()}")
