@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from pglab.errors import LabError, PermissionMissingError
+from pglab.errors import DiskFullError, LabError, PermissionMissingError
 
 if TYPE_CHECKING:
     import psycopg
@@ -81,10 +81,12 @@ def create(
 
     Raises:
         PermissionMissingError: the role may not create databases.
+        DiskFullError: the server's disk is full; nothing is left behind.
     """
     import psycopg
     from psycopg import sql
 
+    _check_name(name)
     building = f"{PREFIX}building_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     _drop_unfinished(connection, building)
     unfinished = sql.Identifier(building)
@@ -97,23 +99,18 @@ def create(
         if connection.info.server_version >= 170000:
             # The same order of strings on every server; from 17 on it needs no system locale.
             statement += sql.SQL(" LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'")
-    try:
+    with _explained(connection, f"create database {name!r}"):
         connection.execute(statement)
-    except psycopg.errors.InsufficientPrivilege:
-        user = connection.info.user
-        raise PermissionMissingError(
-            f"role {user!r} may not create databases on {connection.info.host}; "
-            f'let an administrator run: ALTER ROLE "{user}" CREATEDB'
-        ) from None
     try:
-        connection.execute(
-            sql.SQL("COMMENT ON DATABASE {} IS {}").format(unfinished, sql.Literal(_COMMENT))
-        )
-        if fill is not None:
-            fill(building)
-        connection.execute(
-            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(unfinished, sql.Identifier(name))
-        )
+        with _explained(connection, f"fill database {name!r}"):
+            connection.execute(
+                sql.SQL("COMMENT ON DATABASE {} IS {}").format(unfinished, sql.Literal(_COMMENT))
+            )
+            if fill is not None:
+                fill(building)
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(unfinished, sql.Identifier(name))
+            )
     except BaseException:
         with suppress(psycopg.Error):  # what went wrong first is what the learner must read
             _drop_unfinished(connection, building)
@@ -135,17 +132,52 @@ def _drop_unfinished(connection: psycopg.Connection[Any], building: str) -> None
         )
 
 
+@contextmanager
+def _explained(connection: psycopg.Connection[Any], doing: str) -> Iterator[None]:
+    """Raise an error with the remedy where the role may not do this, or the disk is full."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        who = f"role {connection.info.user!r} may not {doing} on {connection.info.host}"
+        if "must be owner" in str(error):
+            remedy = "connect as the role that made it, or set PGLAB_SCOPE to a word of your own"
+        elif "create database" in str(error):
+            remedy = f'let an administrator run: ALTER ROLE "{connection.info.user}" CREATEDB'
+        else:
+            remedy = "let an administrator grant that"
+        raise PermissionMissingError(f"{who}: {error}; {remedy}") from None
+    except psycopg.errors.DiskFull as error:
+        raise DiskFullError(
+            f"cannot {doing}: the disk of the PostgreSQL server is full ({error}); "
+            "make room there, then try again"
+        ) from None
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise PermissionMissingError(
+            f"cannot {doing} on {connection.info.host}: {error}; name the primary server in "
+            "DATABASE_URL, or, where a role is set to read only, let it run: "
+            f'ALTER ROLE "{connection.info.user}" RESET default_transaction_read_only'
+        ) from None
+
+
+def _check_name(name: str) -> None:
+    if not name.startswith(PREFIX):
+        raise LabError(f"{name!r} is no database of pglab's; only {PREFIX}… are made and dropped")
+
+
 def drop(connection: psycopg.Connection[Any], name: str) -> None:
     """Drop a database of ours, if it is there, and end the connections to it.
 
     Raises:
         LabError: it is not ours.
+        PermissionMissingError: it belongs to another role.
     """
     from psycopg import sql
 
-    if not name.startswith(PREFIX):
-        raise LabError(f"{name!r} is not a database of pglab's; only {PREFIX}… are ever dropped")
+    _check_name(name)
     if exists(connection, name):
         identifier = sql.Identifier(name)
-        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(identifier))
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+        with _explained(connection, f"drop database {name!r}"):
+            connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(identifier))
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))

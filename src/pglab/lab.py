@@ -25,13 +25,24 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pglab import databases, templates
 from pglab.config import Settings
-from pglab.errors import ConfigError, LabClosedError, LabError
-from pglab.servers.connect import connect_postgres, connect_redis
-from pglab.servers.home import Unit, home_of, starting, write_private
+from pglab.errors import (
+    ConfigError,
+    LabClosedError,
+    LabError,
+    NoServerError,
+    ServerUnreachableError,
+)
+from pglab.servers.choose import choose
+from pglab.servers.connect import connect_postgres, connect_redis, is_full, is_lost
+from pglab.servers.external import check_version
+from pglab.servers.home import Kind, Unit, home_of, starting, write_private
 from pglab.servers.lifecycle import ensure_postgres, ensure_redis
 from pglab.servers.redis import DATABASES
+from pglab.servers.running import probe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import psycopg
     import sqlalchemy
     from redis import Redis
@@ -40,6 +51,18 @@ if TYPE_CHECKING:
     from pglab.servers.lifecycle import Running
 
 __all__ = ["Lab", "open_lab"]
+
+
+_labs: weakref.WeakSet[Lab] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for lab in list(_labs):
+        lab._leave_to_parent()  # noqa: SLF001 - the class below
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Lab:
@@ -60,16 +83,13 @@ class Lab:
         self._progress = progress
         self._connections: weakref.WeakSet[psycopg.Connection[Any]] = weakref.WeakSet()
         self._closed = False
-        self._running: list[Running] = []
-        self._postgres, running = ensure_postgres(settings)
-        self._running.append(running)
+        self._running: dict[Kind, Running] = {}
         try:
-            self.scope = scope_of(settings, self._postgres)
-            self.database = "_".join(["pglab", *filter(None, [self.scope]), self.name, self.size])
-            self._make_database()
+            self._attach()
         except BaseException:
             self.close()
             raise
+        _labs.add(self)
 
     # What a lesson uses
 
@@ -96,13 +116,18 @@ class Lab:
             ServerUnreachableError: the server does not answer.
         """
         self._check_open()
-        connection = connect_postgres(
-            self._postgres,
-            self.database,
-            autocommit=autocommit,
-            application_name=application_name or f"pglab {self.name}",
-            **options,
-        )
+        options["autocommit"] = autocommit
+        options["application_name"] = application_name or f"pglab {self.name}"
+        try:
+            connection = connect_postgres(self._postgres, self.database, **options)
+        except ServerUnreachableError as error:
+            # The server was stopped meanwhile, or another kernel is just resetting this lesson.
+            ours = self._postgres.managed or "does not exist" in str(error)
+            if not ours or is_full(error):
+                raise
+            self._attach()
+            with self._admin() as admin, databases.locked(admin, self.database):
+                connection = connect_postgres(self._postgres, self.database, **options)
         self._connections.add(connection)
         return connection
 
@@ -141,7 +166,10 @@ class Lab:
 
         On a Redis of the learner's own, ``reset`` removes exactly the keys that begin so.
         """
-        return ":".join([*filter(None, ["pglab", self.scope]), self.name, *map(str, parts)])
+        scope = self.scope
+        if not scope and self._settings.redis_url is not None:  # others may use it, too
+            scope = _learner()
+        return ":".join([*filter(None, ["pglab", scope]), self.name, *map(str, parts)])
 
     def reset(self) -> None:
         """Put the database and the cache back to the lesson's beginning.
@@ -155,7 +183,7 @@ class Lab:
         self._check_open()
         self._drop_connections()
         with self._admin() as admin, databases.locked(admin, self.database):
-            template = templates.ensure(self._postgres, admin, self.size, progress=self._progress)
+            template = self._template(admin)
             databases.drop(admin, self.database)
             databases.create(admin, self.database, template=template)
         self.generation += 1
@@ -186,7 +214,7 @@ class Lab:
         self._drop_connections()
         if "redis" in self.__dict__:
             self.redis.close()
-        for running in self._running:
+        for running in self._running.values():
             running.release()
         self._closed = True
 
@@ -219,17 +247,60 @@ class Lab:
         with connect_postgres(self._postgres, autocommit=True) as admin:
             yield admin
 
+    def _attach(self) -> None:
+        """Find the server or start it, and see that the lesson's database is there."""
+        import psycopg
+
+        for attempt in range(1, 4):
+            self._postgres, running = ensure_postgres(self._settings)
+            self._hold("postgres", running)
+            self.scope = scope_of(self._settings, self._postgres)
+            self.database = "_".join(["pglab", *filter(None, [self.scope]), self.name, self.size])
+            try:
+                self._make_database()
+            except psycopg.OperationalError as error:
+                # It answered a moment ago, and was just ending, or recovers from a crash.
+                if not is_lost(error):
+                    raise
+                if attempt == 3:
+                    raise ServerUnreachableError(
+                        f"PostgreSQL ended the connection {attempt} times ({error}); "
+                        "run: pglab status, and look into its log"
+                    ) from error
+            except ServerUnreachableError:
+                if attempt == 3 or not self._postgres.managed:
+                    raise
+            else:
+                return
+
+    def _hold(self, kind: Kind, running: Running) -> None:
+        before = self._running.get(kind)
+        self._running[kind] = running
+        if before is not None:
+            before.release()
+
+    def _template(self, admin: psycopg.Connection[Any]) -> str:
+        return templates.ensure(
+            self._postgres, admin, self.size, scope=self.scope, progress=self._progress
+        )
+
     def _make_database(self) -> None:
         with self._admin() as admin:
+            if not self._postgres.managed:
+                check_version(admin.info.server_version)
             if databases.exists(admin, self.database):
                 return
             with databases.locked(admin, self.database):
                 if databases.exists(admin, self.database):
                     return
-                template = templates.ensure(
-                    self._postgres, admin, self.size, progress=self._progress
-                )
+                template = self._template(admin)
                 databases.create(admin, self.database, template=template)
+
+    def _leave_to_parent(self) -> None:
+        # In a forked child: closing a connection would end it for the parent, too.
+        if "engine" in self.__dict__:
+            self.engine.dispose(close=False)
+        self._connections = weakref.WeakSet()
 
     def _drop_connections(self) -> None:
         if "engine" in self.__dict__:
@@ -241,7 +312,7 @@ class Lab:
     @cached_property
     def _redis_endpoint(self) -> RedisEndpoint:
         endpoint, running = ensure_redis(self._settings)
-        self._running.append(running)
+        self._hold("redis", running)
         return endpoint
 
     @cached_property
@@ -252,14 +323,20 @@ class Lab:
         unit = Unit(home_of(self._settings), "redis", endpoint.source)
         return _logical_database(unit, self.database)
 
-    def _reset_redis(self) -> None:
-        if "_redis_endpoint" not in self.__dict__ and self._settings.redis_url is None:
-            from pglab.errors import ServerError
+    def _redis_is_running(self) -> bool:
+        try:
+            source = choose("redis", self._settings)
+        except NoServerError:
+            return False
+        # Started just to be emptied, ours would be empty: it saves nothing.
+        return source == "url" or (
+            probe(Unit(home_of(self._settings), "redis", source)).endpoint is not None
+        )
 
-            try:  # keys may be there from before, though this process has not used them yet
-                _ = self._redis_endpoint
-            except ServerError:
-                return
+    def _reset_redis(self) -> None:
+        # Keys may be there from before, though this process has not used them yet.
+        if "_redis_endpoint" not in self.__dict__ and not self._redis_is_running():
+            return
         with self.redis_client() as client:
             if self._redis_endpoint.managed:
                 client.flushdb()
@@ -272,10 +349,7 @@ def _logical_database(unit: Unit, name: str) -> int:
     # Redis has numbers instead of names; the list of who has which is ours, kept beside it.
     path = unit.path / "databases.json"
     with starting(unit):
-        try:
-            numbers: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            numbers = {}
+        numbers = _read_numbers(path)
         if name not in numbers:
             free = set(range(1, DATABASES)) - set(numbers.values())
             if not free:
@@ -285,6 +359,22 @@ def _logical_database(unit: Unit, name: str) -> int:
             numbers[name] = min(free)
             write_private(path, json.dumps(numbers, indent=1) + "\n")
         return numbers[name]
+
+
+def _read_numbers(path: Path) -> dict[str, int]:
+    try:
+        numbers = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        numbers = None
+    if isinstance(numbers, dict) and all(type(n) is int for n in numbers.values()):
+        return numbers
+    # Beginning a new list would give one number to two lessons that are open now.
+    raise LabError(
+        f"{path}, the list of the lessons' Redis databases, is spoilt; run: pglab down, remove "
+        "that file, and open the lesson again (Redis is a cache here: nothing is lost)"
+    )
 
 
 def _lesson_name(name: str) -> str:

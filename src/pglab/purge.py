@@ -57,7 +57,7 @@ def purge(settings: Settings, doomed: Doomed) -> None:
     for unit in doomed.units:
         lifecycle.stop(unit)
         if unit.source == "containers":
-            from pglab.servers.containers import remove_volume
+            from pglab.servers.engine import remove_volume
 
             remove_volume(unit)
     if doomed.databases:

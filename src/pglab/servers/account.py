@@ -7,17 +7,28 @@ that the programs are copied once to a place that is not.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from pglab.errors import NoServerError, ServerStartError
 
-__all__ = ["Account", "make_private_directory", "own", "reachable", "reachable_copy", "server_account"]
+__all__ = [
+    "Account",
+    "make_private_directory",
+    "own",
+    "reachable",
+    "reachable_copy",
+    "server_account",
+]
+
+_SHELL_SIGNS = '"$`\\'
 
 # Where root keeps what nobody must be able to enter; the second serves read-only systems.
 SHARED_DIRECTORIES = (Path("/var/lib/pglab"), Path("/var/tmp/pglab-root"))  # noqa: S108
@@ -77,7 +88,8 @@ def make_private_directory(path: Path, account: Account | None = None) -> Path:
         ServerStartError: something else is there, or another user's directory (in ``/tmp``
             anybody may have put it there).
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # a file: the test below has the words for it
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     owners = {os.geteuid(), account.uid} if account else {os.geteuid()}
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
@@ -146,9 +158,20 @@ def reachable_copy(tree: Path, account: Account | None, *beside: Path) -> Path:
         tree: a folder of programs and their libraries.
         account: who must be able to run them.
         beside: sibling folders that the programs expect at the same relative place.
+
+    Raises:
+        ServerStartError: there is no place for a copy, or ``tree`` has a path that initdb cannot
+            run programs from.
     """
-    if reachable(tree, account):
+    # initdb runs its sibling through a shell, between double quotes.
+    runnable = not set(_SHELL_SIGNS).intersection(str(tree))
+    if runnable and reachable(tree, account):
         return tree
+    if account is None:
+        raise ServerStartError(
+            f"PostgreSQL cannot be run from {tree}: one of the signs {' '.join(_SHELL_SIGNS)} "
+            "stands in that path; move the project, or its virtual environment, to another folder"
+        )
     # The name changes with the content's identity, so that an upgrade makes a new copy.
     identity = f"{tree}:{sum(f.stat().st_size for f in tree.rglob('*') if f.is_file())}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -156,16 +179,29 @@ def reachable_copy(tree: Path, account: Account | None, *beside: Path) -> Path:
     if not target.is_dir():
         target.parent.mkdir(mode=0o755, exist_ok=True)
         target.parent.chmod(0o755)
-        scratch = Path(tempfile.mkdtemp(prefix=f"{name}.new-", dir=target.parent))
-        scratch.chmod(0o755)
-        for folder in (tree, *beside):
+        with FileLock(target.with_suffix(".lock"), mode=0o600):
+            if not target.is_dir():
+                _copy(target, tree, *beside)
+    return target / tree.name
+
+
+def _copy(target: Path, *folders: Path) -> None:
+    # It has its name only when it is complete; what a killed copier left is in nobody's way.
+    scratch = target.with_suffix(".new")
+    if scratch.exists():
+        shutil.rmtree(scratch)
+    scratch.mkdir(mode=0o755)
+    try:
+        for folder in folders:
             shutil.copytree(folder, scratch / folder.name, symlinks=True)
         _open_to_all(scratch)
-        try:
-            scratch.rename(target)
-        except OSError:  # another process was faster; its copy is the same
-            shutil.rmtree(scratch, ignore_errors=True)
-    return target / tree.name
+        scratch.rename(target)
+    except OSError as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise ServerStartError(
+            f"cannot copy the servers' programs to {target}: {error.strerror or error}; "
+            "make room or rights there, then try again"
+        ) from error
 
 
 def _open_to_all(tree: Path) -> None:

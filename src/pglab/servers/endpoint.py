@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from pglab.config import Backend, Secret
@@ -15,7 +15,12 @@ from pglab.config import Backend, Secret
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PostgresEndpoint", "RedisEndpoint"]
+__all__ = ["PostgresEndpoint", "RedisEndpoint", "mask_url"]
+
+# Parameters of libpq, besides password, whose value is secret in itself.
+_SECRET_OPTIONS: Final = frozenset(
+    {"sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,7 @@ class PostgresEndpoint:
     socket_directory: str | None = None
     maintenance_database: str = "postgres"
     programs: Path | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def managed(self) -> bool:
@@ -71,7 +76,10 @@ class PostgresEndpoint:
         host = self.host or quote(self.socket_directory or "", safe="")
         if ":" in host:
             host = f"[{host}]"
-        options = "&".join(f"{k}={quote(v, safe='')}" for k, v in self.options.items())
+        options = "&".join(
+            f"{k}={quote(v, safe='') if reveal or k not in _SECRET_OPTIONS else '***'}"
+            for k, v in self.options.items()
+        )
         return f"postgresql://{user}@{host}:{self.port}/{name}" + (f"?{options}" if options else "")
 
 
@@ -106,10 +114,22 @@ class RedisEndpoint:
 
 
 def mask_url(url: str) -> str:
-    """Return the URL with its password and query as ``***``: either may hold a secret."""
+    """Return the URL with its password and query as ``***``: either may hold a secret.
+
+    A password that was not percent-encoded may hold any sign; what cannot be told from a password
+    is masked with it.
+    """
     scheme, mark, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    login, at, host = authority.rpartition("@")
+    login, at, place = rest.rpartition("@")
+    if "?" in login:  # a query with an @, or a password with a ?
+        return f"{scheme}{mark}***"
     user, colon, _ = login.partition(":")
-    path = path.partition("?")[0] + ("?***" if "?" in path else "")
-    return f"{scheme}{mark}{user}{colon}{'***' if colon else ''}{at}{host}{slash}{path}"
+    place, question, _ = place.partition("?")
+    host, slash, path = place.partition("/")
+    name, port_colon, port = host.rpartition(":")
+    if port_colon and not port.isdecimal() and not host.endswith("]"):
+        host = f"{name}:***"  # user:password without the @host that should follow
+    return (
+        f"{scheme}{mark}{user}{colon}{'***' if colon else ''}{at}{host}{slash}{path}"
+        f"{'?***' if question else ''}"
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from pglab.config import Secret
-from pglab.errors import ConfigError, ServerUnreachableError
+from pglab.errors import ConfigError, NoServerError, ServerUnreachableError
 from pglab.servers.connect import connect_redis
 from pglab.servers.endpoint import PostgresEndpoint, RedisEndpoint, mask_url
+from pglab.servers.programs import OLDEST_MAJOR
 
-__all__ = ["postgres", "redis"]
+__all__ = ["check_version", "postgres", "redis"]
 
 
 def postgres(url: Secret) -> PostgresEndpoint:
@@ -28,25 +31,48 @@ def postgres(url: Secret) -> PostgresEndpoint:
             f"DATABASE_URL ({mask_url(url.reveal())}) cannot be read: {reason}; percent-encode "
             "special characters of the password, as in p%40ss for p@ss, or unset DATABASE_URL"
         ) from None
-    host = given.pop("host", None) or "localhost"
+    host = given.pop("host", "") or "localhost"
+    if "," in host or "," in given.get("hostaddr", ""):
+        raise ConfigError(
+            f"DATABASE_URL names several servers ({host}), and a lab lives on one; "
+            "keep the one that accepts writes, or unset DATABASE_URL to use pglab's own server"
+        )
     return PostgresEndpoint(
         source="url",
         host=None if host.startswith("/") else host,
         socket_directory=host if host.startswith("/") else None,
-        port=_port(given.pop("port", "5432")),
-        user=given.pop("user", "postgres"),
+        port=_port(given.pop("port", "") or "5432"),
+        user=given.pop("user", "") or "postgres",
         password=Secret(given.pop("password", "")),
-        maintenance_database=given.pop("dbname", "postgres"),
+        maintenance_database=given.pop("dbname", "") or "postgres",
         options=given,
     )
 
 
 def _port(value: str) -> int:
-    if value.isascii() and value.isdigit() and 1 <= int(value) <= 65535:
+    if re.fullmatch(r"[0-9]{1,5}", value) and 1 <= int(value) <= 65535:
         return int(value)
+    # Where @host is forgotten, the password stands in the port's place: it is not shown.
     raise ConfigError(
-        f"DATABASE_URL names port {value!r}; a port is one number from 1 to 65535; correct it"
+        "DATABASE_URL has something else where a port from 1 to 65535 should be; write it as "
+        "postgresql://user:password@host:port/database, or unset it"
     )
+
+
+def check_version(number: int) -> None:
+    """Refuse a server that is too old for the course.
+
+    Args:
+        number: its version as PostgreSQL counts, such as 150004.
+
+    Raises:
+        NoServerError: it is.
+    """
+    if number < OLDEST_MAJOR * 10_000:
+        raise NoServerError(
+            f"DATABASE_URL leads to PostgreSQL {number // 10_000}, and the course needs "
+            f"{OLDEST_MAJOR} or later; name another server, or unset it to use pglab's own"
+        )
 
 
 def redis(url: Secret) -> RedisEndpoint:
@@ -62,8 +88,11 @@ def redis(url: Secret) -> RedisEndpoint:
     try:
         with connect_redis(endpoint, socket_connect_timeout=5) as client:
             client.ping()
-    except ValueError as error:
-        raise ConfigError(f"REDIS_URL cannot be read: {error}; correct it, or unset it") from None
+    except ValueError:  # its words may quote the password
+        raise ConfigError(
+            f"REDIS_URL ({mask_url(url.reveal())}) cannot be read; write it as "
+            "redis://:password@host:port/0, or unset it to use pglab's own server"
+        ) from None
     except (client_library.RedisError, OSError) as error:
         raise ServerUnreachableError(
             f"no connection to Redis at {mask_url(url.reveal())}: {error}; "

@@ -6,7 +6,7 @@ it, whatever their working directory, and two checkouts never meet. Below it:
     postgres-embedded/      a unit: the server's kind and source
         start.lock          held by whoever is starting it
         supervisor.lock     held by its supervisor for as long as that lives
-        state.json          where it answers
+        state.json          where it answers, or did: its port and socket stay the same
         secret              its password
         leases/             one locked file for each process that uses it
         supervisor.log, server.log
@@ -19,11 +19,14 @@ a home of root's: they lie beside the home, in ``<home>.<unit>``, or under ``/va
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -43,6 +46,9 @@ Kind = Literal["postgres", "redis"]
 
 # How long one process may take to start a server while others wait for it.
 START_TIMEOUT_S = 90.0
+
+# A new cluster has 40 MB; the write-ahead log of a lesson's first databases comes on top.
+_ROOM_MB = 120
 
 
 def home_of(settings: Settings) -> Path:
@@ -150,6 +156,9 @@ class Unit:
         account = accounts.server_account()
         if account is not None:
             paths.append(self._account_path(account))
+        sockets = self.last_sockets()  # there still, if the supervisor was killed
+        if sockets is not None and _is_ours(sockets, account):
+            paths.append(sockets)
         return [path for path in paths if path.exists()]
 
     def read_state(self) -> dict[str, Any] | None:
@@ -158,27 +167,60 @@ class Unit:
             state = json.loads((self.path / "state.json").read_bytes())
         except (OSError, ValueError):
             return None
-        return state if isinstance(state, dict) else None
+        # A copy of a home must neither use the original's server nor remove its socket.
+        ours = isinstance(state, dict) and state.get("unit") == os.path.realpath(self.path)
+        return state if ours else None
 
     def write_state(self, state: dict[str, Any]) -> None:
         """Replace the state as a whole: a reader sees the old one or the new one."""
+        state = {"unit": os.path.realpath(self.path), **state}
         write_private(self.path / "state.json", json.dumps(state, indent=1) + "\n")
 
-    def clear_state(self) -> None:
-        """Forget where the server answered, but not which port it had."""
-        state = self.read_state()
-        if state is not None:
-            self.write_state({"last_port": state.get("port") or state.get("last_port")})
+    def clear_state(self, **facts: str | float) -> None:
+        """Say that no server answers, but not forget which port and socket directory it had.
+
+        Args:
+            facts: what else to say, such as why there is none.
+        """
+        sockets = self.last_sockets()
+        kept = {"last_port": self.last_port(), "sockets": str(sockets) if sockets else None}
+        self.write_state({**kept, **facts})
+
+    def last_port(self) -> int | None:
+        """Return the port that the server has, or had the last time."""
+        state = self.read_state() or {}
+        port = state.get("port") or state.get("last_port")
+        return port if isinstance(port, int) and 0 < port <= 65535 else None
+
+    def last_sockets(self) -> Path | None:
+        """Return the directory where the server has its socket, or had it the last time."""
+        path = (self.read_state() or {}).get("sockets")
+        return Path(path) if isinstance(path, str) else None
+
+    @property
+    def secret(self) -> Path:
+        """Return the file with the server's password."""
+        return self.path / "secret"
+
+    def has_password(self) -> bool:
+        """Tell whether there is a password already; an empty or spoilt file holds none."""
+        return self._read_password() is not None
 
     def password(self) -> Secret:
-        """Return the server's password, made at random the first time."""
-        path = self.path / "secret"
+        """Return the server's password, made at random where there is none."""
+        return self._read_password() or self.set_password(new_password())
+
+    def set_password(self, password: Secret) -> Secret:
+        """Keep a password, and return it."""
+        write_private(self.secret, password.reveal() + "\n")
+        return password
+
+    def _read_password(self) -> Secret | None:
         try:
-            return Secret(path.read_text(encoding="ascii").strip())
-        except FileNotFoundError:
-            value = secrets.token_urlsafe(24)
-            write_private(path, value + "\n")
-            return Secret(value)
+            text = self.secret.read_text(encoding="ascii").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+        return Secret(text) if re.fullmatch(r"[\w-]{16,}", text) else None
 
     def lease(self) -> Lease:
         """Return a new lease: while it is held, the server is in use."""
@@ -203,10 +245,13 @@ class Lease:
     """A locked file that says: this process uses the server. The kernel frees it if we die."""
 
     def __init__(self, directory: Path) -> None:
+        self._pid = os.getpid()
         while True:
             path = directory / f"{os.getpid()}-{secrets.token_hex(4)}.lock"
             self._lock = FileLock(path, mode=0o600, thread_local=False)
-            with contextlib.suppress(Timeout):  # the supervisor was just looking whether it is stale
+            with contextlib.suppress(
+                Timeout
+            ):  # the supervisor was just looking whether it is stale
                 self._lock.acquire(timeout=0)
                 if path.exists():
                     self._path = path
@@ -214,9 +259,15 @@ class Lease:
                 self._lock.release()
 
     def release(self) -> None:
-        """Give the lease back; doing so twice is harmless."""
-        self._path.unlink(missing_ok=True)
-        self._lock.release()
+        """Give the lease back; doing so twice is harmless, and so is it in a forked child."""
+        if os.getpid() == self._pid:
+            self._path.unlink(missing_ok=True)
+            self._lock.release()
+
+
+def new_password() -> Secret:
+    """Return a new random password."""
+    return Secret(secrets.token_urlsafe(24))
 
 
 def write_private(path: Path, text: str) -> None:
@@ -226,32 +277,67 @@ def write_private(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave an empty secret
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
 
 
-def socket_directory(account: accounts.Account | None) -> Path:
-    """Make a new private directory whose sockets' paths are short enough (about 100 bytes).
+def socket_directory(account: accounts.Account | None, unit: Unit | None = None) -> Path:
+    """Make a private directory whose sockets' paths are short enough (about 100 bytes).
+
+    Args:
+        account: who is to own it.
+        unit: whose it is, if it is to last. It is the one of the last time where that is possible:
+            whoever kept the address finds the server again, and what a killed supervisor left
+            there goes.
 
     Raises:
         ServerStartError: no temporary directory can be written.
     """
+    last = unit.last_sockets() if unit is not None else None
+    if last is not None and _make_again(last, account):
+        return last
     problems = []
     for base in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108
         # ".s.PGSQL.65535.lock" and our own name come on top.
         if len(os.fsencode(base)) > 60 or not accounts.reachable(Path(base), account):
             problems.append(f"{base} is too long, or closed to the servers' account")
             continue
+        path = Path(base, f"pglab-{secrets.token_hex(6)}")
+        if unit is not None:
+            unit.clear_state(sockets=str(path))  # before it exists: it is never forgotten
         try:
-            path = Path(tempfile.mkdtemp(prefix="pglab-", dir=base))
+            path.mkdir(mode=0o700)
         except OSError as error:
             problems.append(f"{base}: {error.strerror}")
             continue
         accounts.own(path, account)
         return path
     raise ServerStartError(f"no directory for a socket: {'; '.join(problems)}; make /tmp writable")
+
+
+def _make_again(path: Path, account: accounts.Account | None) -> bool:
+    try:
+        if _is_ours(path, account):
+            remove_tree(path)
+        path.mkdir(mode=0o700)  # fails where somebody else took the name
+    except OSError:
+        return False
+    accounts.own(path, account)
+    return True
+
+
+def _is_ours(path: Path, account: accounts.Account | None) -> bool:
+    # The path comes from a file, and what it names is going to be removed.
+    owners = {os.geteuid(), account.uid} if account else {os.geteuid()}
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in owners and path.name.startswith("pglab-")
 
 
 @contextlib.contextmanager
@@ -270,6 +356,37 @@ def starting(unit: Unit) -> Iterator[None]:
             f"another process has been starting {unit.name} for {START_TIMEOUT_S:.0f} s; "
             f"look into {unit.supervisor_log}, then run: pglab down"
         ) from None
+
+
+@contextlib.contextmanager
+def room_explained(unit: Unit) -> Iterator[None]:
+    """Say so where a server does not start because its disk is full.
+
+    Raises:
+        ServerStartError: in place of an OSError for want of room, and of a ServerStartError with
+            such words in it; with the free space, the space needed and the remedy.
+    """
+    try:
+        yield
+    except (OSError, ServerStartError) as error:
+        certain = getattr(error, "errno", None) == errno.ENOSPC
+        if not certain and os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        free_mb = {path: shutil.disk_usage(path).free / 1e6 for path in _places(unit)}
+        # A log's last words may be about a disk that was full some time ago.
+        if not certain and min(free_mb.values()) > _ROOM_MB:
+            raise
+        free = " and ".join(f"{free:.0f} MB free at {path}" for path, free in free_mb.items())
+        raise ServerStartError(
+            f"the disk is full ({free}): {error}\n"
+            f"a server needs up to {_ROOM_MB} MB to start; make room there, or set PGLAB_HOME to "
+            "a directory on another disk, then try again; what was stored before is kept"
+        ) from error
+
+
+def _places(unit: Unit) -> list[Path]:
+    there = next(path for path in (unit.home, *unit.home.parents) if path.exists())
+    return [*unit.owned_paths(), there]
 
 
 def remove_tree(path: Path) -> None:

@@ -10,25 +10,29 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from filelock import Timeout
 
 from pglab import errors
 from pglab.config import Backend, Secret, Settings
 from pglab.servers.choose import NAMES, choose
-from pglab.servers.connect import connect_postgres, connect_redis
 from pglab.servers.endpoint import PostgresEndpoint, RedisEndpoint
-from pglab.servers.home import START_TIMEOUT_S, Kind, Lease, Unit, home_of, starting
+from pglab.servers.home import START_TIMEOUT_S, Kind, Lease, Unit, home_of, room_explained, starting
 from pglab.servers.process import clean_environment, log_tail
-from pglab.servers.redis import answers
+from pglab.servers.running import is_supervisor, probe
 from pglab.servers.supervisor import Order
 
 __all__ = ["Running", "ensure_postgres", "ensure_redis", "stop", "units"]
 
 _SOURCES: tuple[Backend, ...] = ("embedded", "local", "containers")
 _DOWN_TIMEOUT_S = 60.0
+_KILL_TIMEOUT_S = 10.0
+_POLL_S = 0.02
+# A server that is there and no use may be just starting or recovering.
+_PATIENCE_S: Final = 3.0
+# After giving a server up, starting it again and again would only hide why it dies.
+_GIVEN_UP_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,16 @@ def _ensure(kind: Kind, settings: Settings) -> Running:
     if source == "url":
         return Running(_external(kind, settings), None, started=False)
     unit = Unit(home_of(settings), kind, source)
+    with room_explained(unit):
+        return _find_or_start(unit, settings)
+
+
+def _find_or_start(unit: Unit, settings: Settings) -> Running:
     unit.make()
     # The lease comes first: an idle server that is about to stop sees it, or we see it stopped.
     lease = unit.lease()
     try:
-        endpoint = _answering(unit)
+        endpoint = probe(unit).endpoint
         if endpoint is not None:
             return Running(endpoint, lease, started=False)
         with starting(unit):
@@ -99,20 +108,41 @@ def _ensure(kind: Kind, settings: Settings) -> Running:
 
 def _start(unit: Unit, settings: Settings) -> tuple[PostgresEndpoint | RedisEndpoint, bool]:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        endpoint = _answering(unit)
-        if endpoint is not None:
-            return endpoint, False
+    started = False
+    since: float | None = None
+    while (now := time.monotonic()) < deadline:
+        # A server without a supervisor is just ending, if it is there at all.
         if not _supervisor_lives(unit):
+            _refuse_after_giving_up(unit)
             _spawn_supervisor(unit, settings)
-            endpoint = _answering(unit)
-            if endpoint is not None:
-                return endpoint, True
-        time.sleep(0.02)  # its supervisor is starting, restarting or stopping it
+            started = True
+        answer = probe(unit)
+        if answer.endpoint is not None:
+            return answer.endpoint, started
+        if answer.trouble is None:
+            since = None
+        elif since is None:
+            since = now
+        elif now - since >= _PATIENCE_S:
+            raise errors.ServerUnreachableError(
+                f"{NAMES[unit.kind]} is running, but {answer.trouble}"
+            )
+        time.sleep(_POLL_S)  # its supervisor is starting, restarting or stopping it
     raise errors.ServerStartError(
         f"{NAMES[unit.kind]} did not answer within {START_TIMEOUT_S:.0f} s; its last words:\n"
         f"{log_tail(unit.server_log)}\nrun: pglab down, then pglab up"
     )
+
+
+def _refuse_after_giving_up(unit: Unit) -> None:
+    state = unit.read_state() or {}
+    at = state.get("gave_up_at")
+    if isinstance(at, (int, float)) and 0 <= time.time() - at < _GIVEN_UP_S:
+        raise errors.ServerStartError(
+            f"{NAMES[unit.kind]} was given up {time.time() - at:.0f} s ago, because "
+            f"{state.get('gave_up')}; its last words:\n{log_tail(unit.server_log)}\n"
+            f"see {unit.supervisor_log}; to try again at once, run: pglab down, then pglab up"
+        )
 
 
 def _supervisor_lives(unit: Unit) -> bool:
@@ -138,15 +168,15 @@ def _spawn_supervisor(unit: Unit, settings: Settings) -> None:
     log = os.open(unit.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # -P: the folder that a learner works in is no place to import from.
-        starter = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-P", "-m", "pglab.servers.supervisor"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             cwd="/" if os.name == "posix" else None,
             env=clean_environment(), start_new_session=True,
-        )  # fmt: skip
+        ) as starter:  # fmt: skip
+            said, _ = starter.communicate(order.to_json().encode())
     finally:
         os.close(log)
-    said, _ = starter.communicate(order.to_json().encode())
     try:
         report = json.loads(said)
     except ValueError:
@@ -162,56 +192,6 @@ def _spawn_supervisor(unit: Unit, settings: Settings) -> None:
             f"{unit.name} did not start: {report['error']}: {report['message']}; "
             f"see {unit.supervisor_log}"
         )
-
-
-def _answering(unit: Unit) -> PostgresEndpoint | RedisEndpoint | None:
-    """Return the endpoint of the unit's server if it answers with our password."""
-    state = unit.read_state()
-    if not state or "port" not in state:
-        return None
-    if unit.kind == "postgres":
-        endpoint = postgres_endpoint(unit, state)
-        with contextlib.suppress(errors.ServerUnreachableError):
-            connect_postgres(endpoint, application_name="pglab: is it up?").close()
-            return endpoint
-        return None
-    return redis_endpoint(unit, state) if _redis_answers(unit, state) else None
-
-
-def _redis_answers(unit: Unit, state: dict[str, Any]) -> bool:
-    if state.get("socket"):
-        return answers(Path(state["socket"]), unit.password().reveal())
-    import redis
-
-    try:
-        with connect_redis(redis_endpoint(unit, state), socket_connect_timeout=5) as client:
-            return bool(client.ping())
-    except (redis.RedisError, OSError):
-        return False
-
-
-def postgres_endpoint(unit: Unit, state: dict[str, Any]) -> PostgresEndpoint:
-    """Return the endpoint that a unit's state describes."""
-    return PostgresEndpoint(
-        source=unit.source,
-        host=state["host"],
-        port=state["port"],
-        user=state.get("user", "postgres"),
-        password=unit.password(),
-        socket_directory=state.get("socket_directory"),
-        programs=Path(state["programs"]) if state.get("programs") else None,
-    )
-
-
-def redis_endpoint(unit: Unit, state: dict[str, Any]) -> RedisEndpoint:
-    """Return the endpoint that a unit's state describes."""
-    return RedisEndpoint(
-        source=unit.source,
-        host=state["host"],
-        port=state["port"],
-        password=unit.password(),
-        socket=state.get("socket"),
-    )
 
 
 def _external(kind: Kind, settings: Settings) -> PostgresEndpoint | RedisEndpoint:
@@ -241,28 +221,53 @@ def stop(unit: Unit) -> bool:
     """
     with starting(unit):
         if not _supervisor_lives(unit):
-            return False
-        deadline = time.monotonic() + _DOWN_TIMEOUT_S
-        asked: int | None = None
-        while _supervisor_lives(unit):
-            with contextlib.suppress(OSError, ValueError):
-                pid = int(unit.supervisor_pid.read_text())
-                if pid != asked:
-                    os.kill(pid, signal.SIGTERM)
-                    asked = pid
-            if time.monotonic() > deadline:
-                raise errors.ServerError(
-                    f"the supervisor of {unit.name} (process {asked}) does not end; "
-                    f"see {unit.supervisor_log}, then end that process"
-                )
-            time.sleep(0.01)
+            if "gave_up_at" in (unit.read_state() or {}):
+                unit.clear_state()  # who stops it wants a new beginning
+            return _end_leftovers(unit)
+        if not _end_supervisor(unit, signal.SIGTERM, _DOWN_TIMEOUT_S) and not (
+            # Its death ends the server in good order, too, but nobody restarts that.
+            hasattr(signal, "SIGKILL") and _end_supervisor(unit, signal.SIGKILL, _KILL_TIMEOUT_S)
+        ):
+            raise errors.ServerError(
+                f"the supervisor of {unit.name} does not end; see {unit.supervisor_log}, "
+                "then end that process"
+            )
         return True
+
+
+def _end_supervisor(unit: Unit, number: signal.Signals, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    asked: int | None = None
+    while _supervisor_lives(unit):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(unit.supervisor_pid.read_text())
+            if pid != asked and is_supervisor(pid):
+                os.kill(pid, number)
+                if hasattr(signal, "SIGCONT"):  # a suspended one would not hear
+                    os.kill(pid, signal.SIGCONT)
+                asked = pid
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _end_leftovers(unit: Unit) -> bool:
+    if unit.source != "containers":
+        return False
+    from pglab.servers.engine import engine_problem, remove_leftovers
+
+    if engine_problem() is not None:
+        return False
+    removed = remove_leftovers(unit)
+    unit.clear_state()
+    return removed
 
 
 def describe(unit: Unit) -> dict[str, Any]:
     """Return what ``pglab status`` shows of a unit, nothing secret in it."""
     state = unit.read_state() or {}
-    endpoint = _answering(unit)
+    endpoint = probe(unit).endpoint
     shown = {
         "name": unit.name,
         "kind": unit.kind,

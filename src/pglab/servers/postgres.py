@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pglab.config import Secret
 from pglab.errors import ServerStartError
 from pglab.servers import account as accounts
-from pglab.servers.home import Unit, remove_tree, socket_directory, write_private
-from pglab.servers.process import free_port, log_tail, port_is_free, spawn
+from pglab.servers.home import Unit, new_password, remove_tree, socket_directory, write_private
+from pglab.servers.process import log_tail, ports_to_try, spawn, working_in
 from pglab.servers.programs import EXE, PostgresPrograms
 
-__all__ = ["SUPERUSER", "PostgresProcess"]
+__all__ = ["SETTINGS", "SUPERUSER", "PostgresProcess"]
 
 SUPERUSER = "postgres"
 
+# What the lessons count on, whoever runs the server.
+SETTINGS: Final = {
+    "shared_preload_libraries": "pg_stat_statements",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "cluster_name": "pglab",
+}
+
 _READY_TIMEOUT_S = 60.0  # recovery after a crash may replay a lot of WAL on a slow disk
 _STOP_TIMEOUT_S = 30.0
+_IMMEDIATE_STOP_TIMEOUT_S = 10.0
+_ORPHAN_TIMEOUT_S = 2.0
 _POLL_S = 0.005
 _STATUS_LINE = 7  # of postmaster.pid, from 0; see PostgreSQL's src/include/utils/pidfile.h
+
+# A fast shutdown, which a suspended process would not hear of; an immediate one, after which the
+# next start replays the WAL; and what always works, with the same recovery.
+_STOPS: Final[tuple[tuple[tuple[signal.Signals, ...], float], ...]] = (
+    (
+        ((signal.SIGINT, signal.SIGCONT), _STOP_TIMEOUT_S),
+        ((signal.SIGQUIT, signal.SIGCONT), _IMMEDIATE_STOP_TIMEOUT_S),
+        ((signal.SIGKILL,), _IMMEDIATE_STOP_TIMEOUT_S),
+    )
+    if sys.platform != "win32"
+    else (((signal.SIGTERM,), _STOP_TIMEOUT_S),)
+)
 
 
 @dataclass
@@ -60,18 +83,21 @@ class PostgresProcess:
         )
         version = self.programs.version()
         data = self.unit.data_directory(self.account, int(version.partition(".")[0]))
-        if self._sockets is None:
-            self._sockets = socket_directory(self.account)
         # root's environment may be closed to the account, but not the other way about
         server_programs = programs / self.programs.bin.name
+        self._end_predecessor(data)
+        if self._sockets is None:
+            self._sockets = socket_directory(self.account, self.unit)
         if not (data / "PG_VERSION").exists():
             self._initialise(server_programs, data)
-        self._wait_for_predecessor(data)
+        elif not self.unit.has_password():
+            self._reset_password(server_programs, data)
         self._launch(server_programs, data)
         return {
             "host": "127.0.0.1",
             "port": self.port,
             "socket_directory": str(self._sockets) if os.name == "posix" else None,
+            "sockets": str(self._sockets),
             "pid": self.child.pid if self.child else None,
             "version": version,
             "origin": self.programs.origin,
@@ -115,54 +141,77 @@ class PostgresProcess:
             return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         return ["--locale=C"]
 
-    def _wait_for_predecessor(self, data: Path) -> None:
-        # A supervisor that was killed leaves a server that is just shutting down.
+    def _reset_password(self, programs: Path, data: Path) -> None:
+        # In single-user mode nobody is asked for one. Kept only afterwards: if we are killed
+        # between the two, it is lost still, and the next start does this again.
+        password = new_password()
+        with self._log() as log:
+            child = spawn(
+                [programs / f"postgres{EXE}", "--single", "-D", data, "postgres"],
+                account=self.account, death_signal=signal.SIGTERM,
+                stdin=subprocess.PIPE, stdout=log,
+            )  # fmt: skip
+            # One line is one statement there. A random word of letters, digits, - and _.
+            child.communicate(f"ALTER ROLE {SUPERUSER} PASSWORD '{password.reveal()}'\n".encode())
+        if child.returncode != 0:
+            raise ServerStartError(
+                f"the password in {self.unit.secret} is lost, and setting a new one failed; the "
+                f"server's last words:\n{log_tail(self.unit.server_log)}\nrun: pglab doctor"
+            )
+        self.unit.set_password(password)
+
+    def _end_predecessor(self, data: Path) -> None:
+        """Wait for a server that a killed supervisor left, which is just shutting down.
+
+        Raises:
+            ServerStartError: it does not end.
+        """
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         while (pid := self._running_postmaster(data)) is not None:
+            with contextlib.suppress(OSError, AttributeError):
+                os.kill(pid, signal.SIGCONT)  # a suspended one does not hear that it is to end
             if time.monotonic() > deadline:
                 raise ServerStartError(
                     f"process {pid} still serves {data}; end it (kill -INT {pid}), then try again"
                 )
             time.sleep(_POLL_S)
+        # Without a postmaster its backends end by themselves, unless they are busy or suspended;
+        # the server refuses to start while they hold its shared memory.
+        deadline = time.monotonic() + _ORPHAN_TIMEOUT_S
+        while orphans := working_in(data, "postgres"):
+            for pid in orphans:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGQUIT if time.monotonic() < deadline else signal.SIGKILL)
+            time.sleep(_POLL_S)
 
     @staticmethod
     def _running_postmaster(data: Path) -> int | None:
+        """Return the process that serves the data directory; a stale file that says so goes."""
+        file = data / "postmaster.pid"
         try:
-            pid = int((data / "postmaster.pid").read_text().splitlines()[0])
-            os.kill(pid, 0)
-        except (OSError, ValueError, IndexError):
+            pid, served = file.read_text().splitlines()[:2]
+            number = int(pid)
+            os.kill(number, 0)
+        except (OSError, ValueError):
             return None
-        try:  # the pid may have gone to another program after a restart of the machine
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return pid
-        return pid if b"postgres" in command else None
+        # The number may be another program's by now, or, in a copied directory, the original's
+        # server; PostgreSQL itself would look no further and refuse to start.
+        same = os.path.exists(served) and os.path.samefile(served, data)  # noqa: PTH110, PTH121
+        if same and (sys.platform != "linux" or number in working_in(data, "postgres")):
+            return number
+        file.unlink(missing_ok=True)
+        return None
 
     def _launch(self, programs: Path, data: Path) -> None:
-        for _ in range(5):
-            self.port = self._choose_port()
+        last = self.unit.last_port()
+        for port in ports_to_try(self.wanted_port, last, "PGLAB_POSTGRES_PORT"):
+            self.port = port
             if self._try_port(programs, data):
                 return
-            if self.wanted_port is not None:
-                break
         said = log_tail(self.unit.server_log)
         raise ServerStartError(
-            f"PostgreSQL did not start (data in {data}); its last words:\n{said}\n"
-            "run: pglab doctor"
+            f"PostgreSQL did not start (data in {data}); its last words:\n{said}\nrun: pglab doctor"
         )
-
-    def _choose_port(self) -> int:
-        if self.wanted_port is not None:
-            if not port_is_free(self.wanted_port):
-                raise ServerStartError(
-                    f"port {self.wanted_port} of 127.0.0.1 is taken by another program; "
-                    "set PGLAB_POSTGRES_PORT to a free one, or unset it"
-                )
-            return self.wanted_port
-        last = (self.unit.read_state() or {}).get("last_port")
-        if isinstance(last, int) and last != self.port and port_is_free(last):
-            return last
-        return free_port()
 
     def _try_port(self, programs: Path, data: Path) -> bool:
         options = {
@@ -170,10 +219,7 @@ class PostgresProcess:
             "port": str(self.port),
             **({"unix_socket_directories": str(self._sockets)} if os.name == "posix" else {}),
             "unix_socket_permissions": "0700",
-            "shared_preload_libraries": "pg_stat_statements",
-            "max_connections": "200",
-            "timezone": "UTC",
-            "cluster_name": "pglab",
+            **SETTINGS,
             **self.settings,
         }
         if not self._has_statement_statistics():
@@ -190,8 +236,11 @@ class PostgresProcess:
             if self.child.poll() is not None:
                 with self.unit.server_log.open("rb") as said:
                     said.seek(offset)
-                    return_to_ports = b"could not bind" in said.read()
-                if return_to_ports and self.wanted_port is None:
+                    words = said.read()
+                if b"could not bind" in words and self.wanted_port is None:
+                    return False
+                if b"pre-existing shared memory block" in words:
+                    time.sleep(_ORPHAN_TIMEOUT_S)  # backends without a postmaster are just ending
                     return False
                 raise ServerStartError(
                     f"PostgreSQL ended with {self.child.returncode} while starting; its last "
@@ -221,14 +270,14 @@ class PostgresProcess:
     def stop(self) -> None:
         """Shut down fast: open transactions are rolled back, committed ones are on disk."""
         child, self.child = self.child, None
-        if child is not None and child.poll() is None:
-            child.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
-            try:
-                child.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                # An immediate shutdown: recovery replays the WAL at the next start.
-                child.send_signal(signal.SIGQUIT if os.name == "posix" else signal.SIGTERM)
-                child.wait(_STOP_TIMEOUT_S)
+        if child is None or child.poll() is not None:
+            return
+        for signals, timeout_s in _STOPS:
+            for number in signals:
+                child.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout_s)
+                return
 
     def alive(self) -> bool:
         """Tell whether the process runs."""
@@ -240,12 +289,8 @@ class PostgresProcess:
             remove_tree(self._sockets)
             self._sockets = None
 
-    def _log(self) -> Any:  # noqa: ANN401 - a binary file
+    def _log(self) -> Any:
         log = self.unit.server_log
         if log.exists() and log.stat().st_size > 4_000_000:
             log.replace(log.with_suffix(".log.1"))
         return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
-
-    def secret(self) -> Secret:
-        """Return the superuser's password."""
-        return self.unit.password()

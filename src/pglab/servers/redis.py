@@ -6,6 +6,7 @@ in the list of processes. Nothing is saved: here it is a cache, and PostgreSQL i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,9 +19,9 @@ from typing import Any
 from pglab.errors import ServerStartError
 from pglab.servers import account as accounts
 from pglab.servers.home import Unit, remove_tree, socket_directory
-from pglab.servers.process import free_port, log_tail, port_is_free, spawn
+from pglab.servers.process import log_tail, ports_to_try, spawn, working_in
 
-__all__ = ["DATABASES", "RedisProcess", "answers"]
+__all__ = ["DATABASES", "RedisProcess", "WrongPasswordError", "ping"]
 
 # Each lesson has a logical database of its own; Redis counts them from 0.
 DATABASES = 512
@@ -59,37 +60,36 @@ class RedisProcess:
         folder = accounts.reachable_copy(self.program.parent, self.account)
         program = folder / self.program.name
         if self._sockets is None:
-            self._sockets = socket_directory(self.account)
+            self._end_predecessor(program)
+            self._sockets = socket_directory(self.account, self.unit)
         path = self._sockets / "redis.sock"
-        for _ in range(5):
-            self.port = self._choose_port()
+        last = self.unit.last_port()
+        for port in ports_to_try(self.wanted_port, last, "PGLAB_REDIS_PORT"):
+            self.port = port
             if self._try_port(program, path):
                 return {
                     "host": "127.0.0.1",
                     "port": self.port,
                     "socket": str(path),
+                    "sockets": str(self._sockets),
                     "pid": self.child.pid if self.child else None,
                     "origin": self.origin,
                 }
-            if self.wanted_port is not None:
-                break
         raise ServerStartError(
             f"{self.program.name} did not start; its last words:\n"
             f"{log_tail(self.unit.server_log)}\nrun: pglab doctor"
         )
 
-    def _choose_port(self) -> int:
-        if self.wanted_port is not None:
-            if not port_is_free(self.wanted_port):
-                raise ServerStartError(
-                    f"port {self.wanted_port} of 127.0.0.1 is taken by another program; "
-                    "set PGLAB_REDIS_PORT to a free one, or unset it"
-                )
-            return self.wanted_port
-        last = (self.unit.read_state() or {}).get("last_port")
-        if isinstance(last, int) and last != self.port and port_is_free(last):
-            return last
-        return free_port()
+    def _end_predecessor(self, program: Path) -> None:
+        # A killed supervisor's server is just ending; it would take our socket's file along.
+        last = self.unit.last_sockets()
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while last is not None and (old := working_in(last, program.resolve().name)):
+            for pid in old:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+                    os.kill(pid, signal.SIGCONT)
+            time.sleep(_POLL_S)
 
     def _try_port(self, program: Path, path: Path) -> bool:
         password = self.unit.password().reveal()
@@ -120,7 +120,8 @@ class RedisProcess:
         while time.monotonic() < deadline:
             if self.child.poll() is not None:
                 return False
-            if answers(path, password):
+            with contextlib.suppress(OSError):
+                ping(path, password, timeout_s=1.0)
                 return True
             time.sleep(_POLL_S)
         self.stop()
@@ -131,6 +132,7 @@ class RedisProcess:
         child, self.child = self.child, None
         if child is not None and child.poll() is None:
             child.terminate()
+            child.send_signal(signal.SIGCONT)  # a suspended one would not hear
             try:
                 child.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
@@ -148,20 +150,30 @@ class RedisProcess:
             self._sockets = None
 
 
-def answers(path: Path, password: str) -> bool:
-    """Tell whether a server on this unix socket takes the password and answers PING."""
+class WrongPasswordError(ConnectionError):
+    """A server answers, and refuses the password."""
+
+
+def ping(path: Path, password: str, *, timeout_s: float) -> None:
+    """Ask the server on this unix socket whether it answers to the password.
+
+    Raises:
+        WrongPasswordError: it does not.
+        TimeoutError: it says nothing.
+        OSError: nobody is there, or somebody else.
+    """
     # Two commands by hand: importing a client would cost more than the server's whole start.
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(1.0)
-            client.connect(str(path))
-            client.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-            said = b""
-            while said.count(b"\r\n") < 2:
-                part = client.recv(256)
-                if not part:
-                    return False
-                said += part
-    except OSError:
-        return False
-    return said == b"+OK\r\n+PONG\r\n"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(timeout_s)
+        client.connect(str(path))
+        client.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+        said = b""
+        while said.count(b"\r\n") < 2:
+            part = client.recv(256)
+            if not part:
+                raise ConnectionError("it hung up")
+            said += part
+    if said.startswith(b"-WRONGPASS"):
+        raise WrongPasswordError("it refuses the password")
+    if said != b"+OK\r\n+PONG\r\n":
+        raise ConnectionError("it is not Redis, or not ready")

@@ -1,6 +1,6 @@
 """The process that owns one server: it starts it, restarts it, and ends it when nobody needs it.
 
-Run as ``python -m pglab.servers.supervisor``, with its order as JSON on standard input; it detaches,
+Run as ``python -m pglab.servers.supervisor``, its order as JSON on standard input; it detaches,
 starts the server, says on standard output how that went, and stays. It has one thread, because it
 asks the kernel to signal its children when it dies. It ends on SIGTERM (``pglab down``), when its
 server cannot be kept up, or when no process has held a lease for the idle time.
@@ -97,7 +97,9 @@ def make_service(order: Order) -> Service:
         embedded = order.source == "embedded"
         found = programs.embedded_postgres() if embedded else programs.local_postgres()
         if found is None:
-            raise errors.NoServerError(f"no {order.source} PostgreSQL is installed; run: pglab doctor")
+            raise errors.NoServerError(
+                f"no {order.source} PostgreSQL is installed; run: pglab doctor"
+            )
         return PostgresProcess(unit, found, account, order.port)
     from pglab.servers.redis import RedisProcess
 
@@ -116,8 +118,9 @@ class Supervisor:
         self.unit = order.unit
         self.service = make_service(order)
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._restarts: list[float] = []
+        self._gave_up: dict[str, str | float] = {}
         self._closing = self.unit.start_lock
 
     def run(self, report: Report) -> None:
@@ -131,9 +134,11 @@ class Supervisor:
             self._keep()
         finally:
             self._note("stopping")
+            # First of all: whoever comes now waits until we have gone, and starts it anew.
+            with contextlib.suppress(OSError):  # a full disk must not keep the server up
+                self.unit.clear_state(**self._gave_up)
             self.service.stop()
             self.service.clean()
-            self.unit.clear_state()
 
     def _start(self) -> None:
         began = time.monotonic()
@@ -149,28 +154,41 @@ class Supervisor:
     def _keep(self) -> None:
         idle_s = self.order.idle_minutes * 60
         look_s = min(max(idle_s / 20, 0.05), 30.0) if idle_s else 30.0
+        if self.order.source == "containers":  # the engine's child: its death wakes nobody here
+            look_s = min(look_s, 2.0)
         used_at = time.monotonic()
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._wake.wait(look_s)
             self._wake.clear()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if not self.service.alive():
                 self._restart()
             if self.unit.leases_held():
                 used_at = time.monotonic()
-            elif idle_s and time.monotonic() - used_at >= idle_s and self._nobody_is_coming():
-                self._note(f"nobody has used the server for {self.order.idle_minutes:g} min")
-                return
+            elif idle_s and time.monotonic() - used_at >= idle_s:
+                if self._nobody_is_coming():
+                    self._note(f"nobody has used the server for {self.order.idle_minutes:g} min")
+                    return
+                used_at = time.monotonic()
 
     def _nobody_is_coming(self) -> bool:
+        # Imported now: a supervisor that just waits needs no client library in memory.
+        from pglab.servers.running import clients
+
+        if clients(self.unit):
+            return False
         # Kept until this process ends, so that whoever comes now waits and then starts anew.
         self._closing = self.unit.start_lock
         try:
             self._closing.acquire(timeout=0)
         except Timeout:
             return False
+        # In this order: whoever still reads where the server answers took a lease before.
+        state = self.unit.read_state() or {}
+        self.unit.clear_state()
         if self.unit.leases_held():
+            self.unit.write_state(state)
             self._closing.release()
             return False
         return True
@@ -179,14 +197,14 @@ class Supervisor:
         now = time.monotonic()
         self._restarts = [at for at in self._restarts if now - at < _RESTART_WINDOW_S] + [now]
         if len(self._restarts) > _MOST_RESTARTS:
-            raise errors.ServerStartError(
-                f"the server died {len(self._restarts)} times in {_RESTART_WINDOW_S:.0f} s"
-            )
+            why = f"the server died {len(self._restarts)} times in {_RESTART_WINDOW_S:.0f} s"
+            self._gave_up = {"gave_up": why, "gave_up_at": time.time()}
+            raise errors.ServerStartError(why)
         self._note("the server died; starting it again")
         self._start()
 
     def _on_stop(self, *_: object) -> None:
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
 
     def _on_child(self, *_: object) -> None:
