@@ -18,7 +18,7 @@ lab: $(VENV)/.lab  ## set up, start both servers, open JupyterLab on your own co
 	"$(BIN)/python" -m pglab lab
 
 test: $(VENV)/.dev  ## set up, then run every test and every notebook on real servers
-	"$(BIN)/python" -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	"$(BIN)/python" -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 bench: $(VENV)/.lab  ## print the numbers this machine reaches (SIZE=tiny|small|medium|large)
 	"$(BIN)/python" -m pglab.bench --size $(SIZE)

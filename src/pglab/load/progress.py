@@ -18,14 +18,15 @@ def _in_notebook() -> bool:
 
 
 def bar(total: int, label: str, *, wanted: bool) -> tqdm[Any]:
-    """Return a bar of ``total`` rows on stderr; silent if unwanted or if stderr is a file."""
-    return tqdm(
-        total=total,
-        desc=label,
-        unit=" rows",
-        unit_scale=True,
-        leave=False,
-        # A notebook shows stderr though it is no terminal; plain text needs no widget there.
-        disable=not wanted or not (sys.stderr.isatty() or _in_notebook()),
-        file=sys.stderr,
-    )
+    """Return a bar of ``total`` rows; silent if unwanted, or where stderr is a file.
+
+    In a terminal it is text on stderr. In a notebook it is a widget, because what is written to
+    stderr there leaves a red stripe, which looks like an error.
+    """
+    look: dict[str, Any] = {"total": total, "desc": label, "unit": " rows", "unit_scale": True}
+    if wanted and _in_notebook():
+        from tqdm.notebook import tqdm as notebook_tqdm
+
+        widget: tqdm[Any] = notebook_tqdm(**look, leave=False)
+        return widget
+    return tqdm(**look, leave=False, disable=not (wanted and sys.stderr.isatty()), file=sys.stderr)
