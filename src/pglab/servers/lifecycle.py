@@ -119,11 +119,8 @@ def _start(unit: Unit, settings: Settings) -> tuple[PostgresEndpoint | RedisEndp
         answer = probe(unit)
         if answer.endpoint is not None:
             return answer.endpoint, started
-        if answer.trouble is None:
-            since = None
-        elif since is None:
-            since = now
-        elif now - since >= _PATIENCE_S:
+        since = (since or now) if answer.trouble else None
+        if since is not None and time.monotonic() - since >= _PATIENCE_S:
             raise errors.ServerUnreachableError(
                 f"{NAMES[unit.kind]} is running, but {answer.trouble}"
             )

@@ -13,6 +13,8 @@ from pglab.servers.endpoint import PostgresEndpoint, RedisEndpoint
 from pglab.servers.redis import WrongPasswordError, ping
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from pglab.servers.home import Unit
 
 __all__ = ["Answer", "clients", "postgres_endpoint", "probe", "redis_endpoint"]
@@ -37,7 +39,9 @@ class Answer:
 def probe(unit: Unit) -> Answer:
     """Ask the server that the unit's state names; in a bounded time, whatever is there now."""
     state = unit.read_state()
-    if not state or "port" not in state or _is_leftover(unit, state):
+    if not state or "port" not in state or not is_supervisor(state.get("supervisor_pid")):
+        # Without a supervisor a server is just ending, and a container is left for ever: the next
+        # start waits for the one and replaces the other.
         return Answer()
     if not unit.has_password():
         return Answer(
@@ -91,9 +95,8 @@ def _probe_redis(unit: Unit, state: dict[str, Any]) -> Answer:
 def _ping_by_tcp(endpoint: RedisEndpoint) -> None:
     import redis
 
-    limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _ANSWER_TIMEOUT_S)
     try:
-        with connect_redis(endpoint, **limits) as client:
+        with _impatient_client(endpoint) as client:
             client.ping()
     except redis.AuthenticationError as error:
         raise WrongPasswordError from error
@@ -101,6 +104,20 @@ def _ping_by_tcp(endpoint: RedisEndpoint) -> None:
         raise TimeoutError from error
     except redis.RedisError as error:
         raise ConnectionError from error
+
+
+def _impatient_client(endpoint: RedisEndpoint) -> Redis:
+    """Return a client of one connection that tries once; redis-py alone would try four times."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return connect_redis(
+        endpoint,
+        socket_timeout=_ANSWER_TIMEOUT_S,
+        socket_connect_timeout=_ANSWER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        single_connection_client=True,
+    )
 
 
 def _silent(state: dict[str, Any]) -> str:
@@ -118,14 +135,10 @@ def _refuses(unit: Unit) -> str:
     )
 
 
-def _is_leftover(unit: Unit, state: dict[str, Any]) -> bool:
-    # A killed supervisor takes its server along, but not its container: the engine keeps that up,
-    # and nobody would ever stop it. The next start replaces it.
-    return unit.source == "containers" and not is_supervisor(state["supervisor_pid"])
-
-
-def is_supervisor(pid: int) -> bool:
+def is_supervisor(pid: object) -> bool:
     """Tell whether this process is a supervisor, and lives."""
+    if not isinstance(pid, int):
+        return False
     if Path("/proc/self/cmdline").exists():
         try:  # a zombie, which a container's process 1 may never reap, has no command line
             return b"pglab.servers.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -173,9 +186,8 @@ def _postgres_clients(endpoint: PostgresEndpoint) -> int:
 def _redis_clients(endpoint: RedisEndpoint) -> int:
     import redis
 
-    limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _ANSWER_TIMEOUT_S)
     try:
-        with connect_redis(endpoint, single_connection_client=True, **limits) as client:
+        with _impatient_client(endpoint) as client:
             mine = str(client.client_id())
             return sum(str(found["id"]) != mine for found in client.client_list())
     except (redis.RedisError, OSError):
