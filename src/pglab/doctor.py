@@ -231,6 +231,7 @@ def _ask_postgres(
         )  # fmt: skip
     else:
         yield Finding("extensions", "ok", f"all {len(_EXTENSIONS)} that the lessons use")
+    yield _time_zones(connection)
     row = connection.execute(
         "SELECT setting, current_setting('ssl') FROM pg_settings WHERE name = 'ssl_library'"
     ).fetchone()
@@ -241,6 +242,19 @@ def _ask_postgres(
         )  # fmt: skip
     else:
         yield Finding("TLS", "ok", f"built with {row[0]}; now {row[1]} (loopback needs none)")
+
+
+def _time_zones(connection: psycopg.Connection[Any]) -> Finding:
+    row = connection.execute(
+        "SELECT count(*) FROM pg_timezone_names WHERE name IN ('UTC', 'America/Lima')"
+    ).fetchone()
+    if row is None or row[0] < 2:
+        return Finding(
+            "time zones", "fault", "the server knows none, and lesson 02 travels to Lima",
+            "install the system's time zones, on Debian and Ubuntu: apt-get install tzdata; "
+            "then: pglab down",
+        )  # fmt: skip
+    return Finding("time zones", "ok", "known to the server")
 
 
 def _may_create_databases(connection: psycopg.Connection[Any]) -> Finding:

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import traceback
 import uuid
 from dataclasses import dataclass
@@ -561,3 +562,41 @@ def test_two_homes_at_once_do_not_meet(outside, place):
     assert [outcome.value[:3] for outcome in done] == [CYCLE_RAN[:3]] * 2
     assert done[0].value[3] != done[1].value[3]
     assert len({pid for k in kernels for pid in supervisors(k.home)}) == 4
+
+
+# The machine
+
+
+def test_a_machine_without_time_zones_has_a_server_all_the_same(outside, place):
+    need_mounts()
+    kernels = outside(Outside(place / "lab", mounts="mount -t tmpfs none /usr/share/zoneinfo"))
+    done = kernels.run(
+        """
+import pglab
+with pglab.open("basics", size="empty") as lab, lab.connection() as connection:
+    return connection.execute("SHOW timezone").fetchone()[0]
+"""
+    )
+    assert done.error is None, done.chain
+    assert done.value == "GMT"
+
+
+def test_servers_end_when_their_home_is_removed(outside, place):
+    home = place / "lab"
+    kernels = outside(Outside(home, variables={"PGLAB_IDLE_MINUTES": "0.1"}))
+    done = kernels.run(
+        """
+import pglab
+with pglab.open("basics", size="empty") as lab:
+    lab.redis.ping()
+"""
+    )
+    assert done.error is None, done.chain
+    running = supervisors(home)
+    assert len(running) == 2
+    shutil.rmtree(home)
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in running):
+        assert time.monotonic() < deadline, "a supervisor outlives its home"
+        time.sleep(0.05)
+    assert not home.exists()

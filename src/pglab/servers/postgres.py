@@ -220,6 +220,8 @@ class PostgresProcess:
             **({"unix_socket_directories": str(self._sockets)} if os.name == "posix" else {}),
             "unix_socket_permissions": "0700",
             **SETTINGS,
+            # Our wheel reads the system's time zones, and slim images have none; GMT is built in.
+            **({} if _has_time_zones() else {"timezone": "GMT", "log_timezone": "GMT"}),
             **self.settings,
         }
         if not self._has_statement_statistics():
@@ -294,3 +296,7 @@ class PostgresProcess:
         if log.exists() and log.stat().st_size > 4_000_000:
             log.replace(log.with_suffix(".log.1"))
         return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def _has_time_zones() -> bool:
+    return os.name != "posix" or Path("/usr/share/zoneinfo/UTC").exists()

@@ -125,9 +125,12 @@ class Supervisor:
 
     def run(self, report: Report) -> None:
         """Start the service, report, and stay until it is time to go."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGCHLD, self._on_child)
+        # By name, because Windows lacks the last two.
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._on_stop)
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, self._on_child)
         try:
             self._start()
             report.ready()
@@ -161,6 +164,9 @@ class Supervisor:
             self._wake.wait(look_s)
             self._wake.clear()
             if self._stopping.is_set():
+                return
+            if not self.unit.path.is_dir():
+                self._note(f"{self.unit.path} is gone, and with it all that could find the server")
                 return
             if not self.service.alive():
                 self._restart()
