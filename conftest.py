@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,8 @@ _ENGINE_CANNOT_START = "no container engine can start here"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Point pglab at a new home, before any test module is imported."""
+    if hasattr(signal, "SIGHUP"):  # under nohup, what tests start would ignore it, too
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if hasattr(config, "workerinput"):
         return  # a worker of pytest-xdist inherits the environment
     for name in [n for n in os.environ if n.startswith("PG") and not n.startswith("PGLAB_TEST_")]:
@@ -28,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PGLAB_HOME"] = str(Path(tempfile.mkdtemp(prefix="pglab-tests-")) / "lab")
     # Should this run be killed, its servers end by themselves.
     os.environ["PGLAB_IDLE_MINUTES"] = "5"
+    # To a learner, an exercise that cannot be checked is a calm word; here it is a fault.
+    os.environ["PGLAB_EXERCISES_STRICT"] = "1"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

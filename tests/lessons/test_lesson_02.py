@@ -371,6 +371,14 @@ def test_there_are_enough_exercises_and_each_has_its_check() -> None:
     assert solutions.keys() == CHECKS.keys()
 
 
+def test_an_exercise_begins_as_a_comment() -> None:
+    notebook = _read()
+    for name in _solutions(notebook):
+        assert re.fullmatch(
+            r"%%sql\n-- your (query|statements?) here", _by_id(notebook)[name].source
+        )
+
+
 @pytest.mark.server
 def test_every_solution_does_what_it_says(solved: Any) -> None:
     # The checks ran inside the lesson, right after each solution; one that fails ends the run.

@@ -116,22 +116,36 @@ def used(monkeypatch):
             yield disk, lab
 
 
-def names(lab):
-    with psycopg.connect(lab.server.url(reveal=True)) as admin:
-        return [row[0] for row in admin.execute("SELECT datname FROM pg_database")]
-
-
-def kept(lab):
-    """Return the committed rows; the server may just be recovering."""
+def patiently(ask):
+    """Return what ``ask`` returns; a full disk may have sent the server into recovery."""
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            with lab.connection() as connection:
-                return connection.execute("SELECT count(*), max(n) FROM mine").fetchone()
+            return ask()
         except (psycopg.OperationalError, ServerUnreachableError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
+
+
+def names(lab):
+    """Return the names of the server's databases."""
+
+    def ask():
+        with psycopg.connect(lab.server.url(reveal=True)) as admin:
+            return [row[0] for row in admin.execute("SELECT datname FROM pg_database")]
+
+    return patiently(ask)
+
+
+def kept(lab):
+    """Return the committed rows."""
+
+    def ask():
+        with lab.connection() as connection:
+            return connection.execute("SELECT count(*), max(n) FROM mine").fetchone()
+
+    return patiently(ask)
 
 
 def test_a_full_disk_during_a_big_insert(used):
