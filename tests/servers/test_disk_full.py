@@ -199,14 +199,15 @@ def test_a_full_disk_while_conversations_are_loaded(used):
         pglab.open("load", size="small", progress=False)
     assert "full" in str(caught.value)
     assert "try again" in str(caught.value)
-    assert [name for name in names(lab) if "building" in name or "small" in name] == []
+    # No room for WAL, and PostgreSQL stops on purpose: it recovers when there is room again.
     disk.make_room()
     assert kept(lab) == (100, 100)
     with (
-        pglab.open("load", size="tiny", progress=False) as other,
+        pglab.open("load", size="small", progress=False) as other,
         other.connection() as connection,
     ):
-        assert connection.execute("SELECT count(*) > 1000 FROM messages").fetchone() == (True,)
+        assert connection.execute("SELECT count(*) FROM messages").fetchone() == (50_000,)
+    assert [name for name in names(lab) if "building" in name] == []
 
 
 def test_a_full_disk_at_a_later_start(used):
