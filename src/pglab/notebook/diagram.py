@@ -26,6 +26,8 @@ __all__ = ["Diagram", "er_diagram"]
 # Estimated, because a picture cannot measure its fonts; generous, so that nothing overlaps.
 _LETTER, _BOLD, _SMALL_LETTER, _BADGE = 8.0, 9.0, 6.9, 7.0
 _PAD = 12.0
+# JupyterLab shows an SVG as an image of the size that it names, and cuts what is wider than a cell.
+_WIDEST = 940.0
 _LEGEND = 34.0
 
 _INK, _PALE, _LINE, _HEAD_FILL = "#1f2933", "#5b6773", "#3d6b99", "#e4edf6"
@@ -50,10 +52,12 @@ class Diagram:
         layout = place(self.tables, {table.name: _width(table) for table in self.tables})
         width = max(layout.width, 560.0)
         height = layout.height + _LEGEND
+        scale = min(1.0, _WIDEST / width)
         body = [_line(line) for line in layout.lines] + [_box(box) for box in layout.boxes]
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-            f'width="{width:.0f}" height="{height:.0f}" style="max-width:100%;height:auto" '
+            f'width="{width * scale:.0f}" height="{height * scale:.0f}" '
+            'style="max-width:100%;height:auto" '
             f'role="img" font-family="{_FONT}" font-size="13">'
             f"<title>Entity-relationship diagram of the schema {escape(self.schema)}</title>"
             f"<desc>{escape(self.text())}</desc>"

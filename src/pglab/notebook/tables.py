@@ -29,7 +29,8 @@ STYLE = (
     ".pglab thead small{font-weight:normal;opacity:.75}.pglab i{opacity:.75}"
     ".pglab .n{text-align:right!important}"
     ".pglab .w{white-space:pre-wrap!important;overflow-wrap:anywhere;min-width:22em;max-width:48em}"
-    ".pglab pre{margin:.3em 0;line-height:1.35;white-space:pre;overflow-x:auto}"
+    ".pglab pre{margin:.3em 0;line-height:1.35;white-space:pre;overflow-x:auto;"
+    "font-family:monospace}"
     ".pglab .e{white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere}"
     ".pglab-pair{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}</style>"
 )
