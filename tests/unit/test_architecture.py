@@ -22,10 +22,14 @@ LAYERS = (
     ("errors",),
     ("config",),
     ("servers",),
-    ("schema", "dataset", "load", "queries", "ingestion", "models", "encryption", "cache"),
+    (
+        *("schema", "dataset", "load", "queries", "retry", "ingestion", "models", "plans"),
+        *("encryption", "cache"),
+    ),
     ("databases", "templates", "lab"),
-    ("purge", "bench", "exercises"),
-    ("notebook",),
+    ("purge", "bench"),
+    # Verdicts are shown as results are, and a magic asks for them: one layer, without cycles.
+    ("notebook", "exercises"),
     ("manifest", "workspace", "jupyter", "doctor", "cli"),
     ("__main__",),
 )

@@ -1,4 +1,4 @@
-"""``%%sql``, how results are shown, and the entity-relationship diagram.
+"""``%%sql``, ``%%explain``, ``%%exercise``, how results are shown, and the diagram of a schema.
 
 ``pglab.open`` calls ``activate``; ``%load_ext pglab`` calls ``load_ipython_extension``. Importing
 this package loads neither IPython nor pandas.
@@ -32,12 +32,14 @@ def activate(lab: HasConnection) -> bool:
 
 
 def load_ipython_extension(shell: Any) -> SqlMagics:
-    """Register ``%%sql`` with an IPython shell, once; return its magics."""
+    """Register ``%%sql`` and its companions with an IPython shell, once; return its magics."""
+    from pglab.notebook.exercise_magic import ExerciseMagics
+    from pglab.notebook.explain_magic import ExplainMagics
     from pglab.notebook.magic import SqlMagics
 
     registered = shell.magics_manager.registry.get(SqlMagics.__name__)
     if isinstance(registered, SqlMagics):
         return registered
     magics = SqlMagics(shell)
-    shell.register_magics(magics)
+    shell.register_magics(magics, ExplainMagics(shell, magics), ExerciseMagics(shell))
     return magics
