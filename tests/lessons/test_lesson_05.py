@@ -1,0 +1,349 @@
+"""Lesson 05 says nothing that its plans and outputs do not show.
+
+Texts are looked up in the committed outputs. Plans are asked for again: the lesson's own SQL runs
+in its order on a server, and what the prose says of node types, rows and pages must hold there.
+Never a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psycopg
+import pytest
+
+from pglab.bench.growth import Point, measure, slope
+from pglab.bench.writes import insert_costs
+from pglab.config import Settings
+from pglab.errors import LabError
+from pglab.exercises._registry import problems_of
+from pglab.lab import Lab
+from pglab.notebook.explain_error import condition_name
+from pglab.notebook.statements import split
+
+ROOT = Path(__file__).parents[2]
+LESSON = ROOT / "notebooks" / "05-indexes.ipynb"
+
+# The seed document's four, word for word.
+SEED_FOUR = """\
+-- Búsqueda rápida por nombre de instancia
+CREATE INDEX idx_sessions_instance_name ON sessions(instance_name);
+
+-- Búsqueda por estado
+CREATE INDEX idx_sessions_status ON sessions(status);
+
+-- Mensajes por instancia
+CREATE INDEX idx_messages_instance_id ON messages(instance_id);
+
+-- Mensajes por timestamp (orden cronológico)
+CREATE INDEX idx_messages_timestamp ON messages(timestamp DESC);
+"""
+
+# What the prose says of an output, as that output says it (spaces in a row are one).
+CLAIMS = {
+    "plan-raw": ["Seq Scan on messages", "rows=1 width", "Rows Removed by Filter: 49999"],
+    "first-duplicate": [
+        "sessions_instance_name_key | true | instance_name | 1",
+        "idx_sessions_instance_name | false | instance_name | 1",
+    ],
+    "second-twin": ["connected | 15997", "qr | 3"],
+    "third-tenants": ["sciencebot-production | bee6c106", "| 28725 | 57.5", "| 74 | 0.1"],
+    "btree-levels": ["messages_pkey | 139 | 3 | 1"],
+    "btree-root": ["2 | (2,1) | 6f 01 00"],
+    "btree-leaf": ["1 | (18,1) | 6f 01 00", "2 | (0,1) | 01 00"],
+    "brin-make": ["by_time_brin | 3", "by_time_btree | 139"],
+    "brin-shuffle": ["by_time | 1.0", "shuffled | 0.0"],
+    "gin-make": ["606 | 139"],
+    "fk-without": ["calls=20", "20 | 1999620 | 0"],
+    "fk-with": ["calls=20", "0 | 0 | 20"],
+    "hot-update": ["full_pages | 5000 |", "with_room | 5000 | 5000 | 16"],
+    "invalid-make": ["Expected error, as announced", "23505"],
+    "lock-write": ["Expected error, as announced", "55P03"],
+    "invalid-look": ["NOTICE", "already exists, skipping", "archive_once | false | false"],
+    "unused-query": [
+        "idx_sessions_instance_name | 0 | 2 | false",
+        "idx_sessions_status | 0 | 2 | false",
+        "idx_messages_timestamp | 1 |",
+        "idx_messages_instance_id | 2 |",
+        "sessions_instance_name_key | 0 | 2 | true",
+    ],
+}
+
+
+def _read() -> Any:
+    return nbformat.read(LESSON, as_version=4)
+
+
+def _cells() -> dict[str, Any]:
+    return {cell.id: cell for cell in _read().cells}
+
+
+def _said(cell: Any) -> str:
+    texts = [
+        output.text if output.output_type == "stream" else output.data["text/plain"]
+        for output in cell.outputs
+    ]
+    return re.sub(r"\s+", " ", "\n".join(texts))
+
+
+# As the seed writes it
+
+
+def test_the_seeds_four_are_word_for_word() -> None:
+    cell = _cells()["seed-four"]
+    assert SEED_FOUR in cell.source
+    assert cell.metadata["tags"] == ["as-written"]
+
+
+# The committed outputs
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_the_output_shows_what_the_prose_says(name: str) -> None:
+    said = _said(_cells()[name])
+    assert [claim for claim in CLAIMS[name] if claim not in said] == [], said
+
+
+def test_the_pictures_are_pictures() -> None:
+    for name in ("growth-plot", "writes-plot"):
+        outputs = _cells()[name].outputs
+        assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_every_exercise_stands_in_the_lesson_and_is_not_attempted() -> None:
+    cells = _cells()
+    problems = problems_of("indexes")
+    assert len(problems) >= 6
+    for problem in problems:
+        cell = cells[f"exercise-{problem.number}"]
+        assert cell.source == f"%%exercise {problem.id}\n{problem.starter}"
+        assert f"{problem.id} not attempted" in _said(cell)
+
+
+def test_bloat_is_as_large_as_before_and_the_rebuilt_index_a_fifth() -> None:
+    cells = _cells()
+    before, after = re.findall(r"-- (\d+) \|", _said(cells["bloat-make"]))
+    rebuilt, density = re.findall(r"-- (\d+) \| (\S+)", _said(cells["bloat-reindex"]))[0]
+    assert before == after
+    assert 4 < int(before) / int(rebuilt) < 6
+    assert 85 < float(density) < 91
+
+
+def test_an_index_on_status_spoils_hot_updates_and_lets_the_primary_key_grow() -> None:
+    rows = re.findall(r"(\w+) \| 5000 \| (\d+) \| (\d+)", _said(_cells()["hot-update"]))
+    hot = {name: (int(count), int(pages)) for name, count, pages in rows}
+    assert hot["with_room"][0] == 5000
+    assert hot["full_pages"][0] < 500
+    assert hot["with_room_and_index"][0] < 500
+    assert hot["full_pages"][1] > 1.5 * hot["with_room"][1] < hot["with_room_and_index"][1]
+
+
+# Plans, on a server
+
+
+@pytest.fixture(scope="module")
+def plans() -> Iterator[dict[str, dict[str, Any]]]:
+    """Run the lesson's SQL in its order; return the plan of each cell that explains one."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Databases of its own: the lesson itself may be running beside this test.
+        patch.setenv("PGLAB_SCOPE", "lesson05")
+        lab = Lab("indexes", "small", Settings.from_environment(), progress=False)
+        try:
+            lab.reset()
+            yield _run(lab)
+        finally:
+            lab.drop()
+
+
+def _run(lab: Lab) -> dict[str, dict[str, Any]]:
+    found = {}
+    sessions: dict[str, psycopg.Connection[Any]] = {}
+    with ExitStack() as stack:
+        for cell in _read().cells:
+            magic, _, text = cell.source.partition("\n")
+            if cell.cell_type != "code" or not magic.startswith(("%%sql", "%%explain")):
+                continue
+            name = re.search(r"--as (\w+)", magic)
+            who = name[1] if name else "sql"
+            if who not in sessions:
+                sessions[who] = stack.enter_context(lab.connection(autocommit=True))
+            failed = ""
+            try:
+                for statement in split(text):
+                    query = re.sub(r"^EXPLAIN \([^)]*\)\s*", "", statement.text)
+                    if magic.startswith("%%explain") or query != statement.text:
+                        found[cell.id] = _explain(sessions[who], query)
+                    else:
+                        sessions[who].execute(statement.text.encode())
+            except psycopg.Error as error:
+                failed = condition_name(error.sqlstate or "")
+            announced = re.search(r"--expect (\w+)", magic)
+            assert failed == (announced[1] if announced else ""), cell.id
+    return found
+
+
+def _explain(connection: psycopg.Connection[Any], query: str) -> dict[str, Any]:
+    with connection.transaction(force_rollback=True):
+        options = "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON"
+        row = connection.execute(f"EXPLAIN ({options}) {query}".encode()).fetchone()
+    assert row
+    plan: dict[str, Any] = row[0][0]["Plan"]
+    return plan
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)
+
+
+def _pages(plan: dict[str, Any]) -> int:
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+# Node types of each plan from the top, and the index that it reads ("" for none).
+SHAPES = {
+    "plan-raw": (["Seq Scan"], ""),
+    "plan-tree": (["Seq Scan"], ""),
+    "plan-index": (["Index Scan", "Index Scan"], "messages_instance_id_whatsapp_id_key"),
+    "first-query": (["Seq Scan"], ""),
+    "second-common": (["Seq Scan"], ""),
+    "second-rare": (["Index Scan"], "many_sessions_status"),
+    "third-large": (["Aggregate", "Seq Scan"], ""),
+    "third-small": (
+        ["Aggregate", "Bitmap Heap Scan", "Bitmap Index Scan"],
+        "idx_messages_instance_id",
+    ),
+    "fourth-newest": (["Limit", "Index Scan"], "idx_messages_timestamp"),
+    "btree-lookup": (["Index Scan"], "messages_pkey"),
+    "order-time": (["Limit", "Index Scan"], "by_time_idx"),
+    "order-chat": (["Limit", "Index Scan"], "by_chat_idx"),
+    "covering-before": (["Aggregate", "Index Only Scan"], "by_chat_idx"),
+    "covering-after-update": (["Aggregate", "Index Only Scan"], "by_chat_idx"),
+    "covering-after-vacuum": (["Aggregate", "Index Only Scan"], "by_chat_idx"),
+    "expression-arrow": (["Index Scan"], "messages_key_id"),
+    "expression-path": (["Seq Scan"], ""),
+    "brin-day": (["Aggregate", "Bitmap Heap Scan", "Bitmap Index Scan"], "by_time_brin"),
+    "brin-shuffled": (["Aggregate", "Seq Scan"], ""),
+    "gin-search": (["Aggregate", "Bitmap Heap Scan", "Bitmap Index Scan"], "messages_body_trgm"),
+    "fk-plan-without": (["ModifyTable", "Seq Scan"], ""),
+}
+# (cell, fewest pages, most pages)
+PAGES = [
+    ("plan-raw", 1129, 1129), ("plan-index", 5, 12), ("first-query", 1, 1),
+    ("second-rare", 2, 10), ("third-large", 1129, 1129), ("third-small", 5, 50),
+    ("fourth-newest", 2, 10), ("fourth-chat", 500, 30_000), ("btree-lookup", 3, 3),
+    ("order-chat", 2, 10), ("order-time", 50, 500), ("partial-before", 2509, 2509),
+    ("covering-before", 3, 10), ("covering-after-update", 300, 1_000),
+    ("covering-after-vacuum", 3, 10), ("expression-arrow", 3, 6), ("expression-path", 2509, 2509),
+    ("brin-day", 10, 200), ("brin-shuffled", 600, 700), ("gin-search", 90, 150),
+    ("fk-plan-without", 600, 700), ("fk-plan-with", 2, 10),
+]  # fmt: skip
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_server_plans_what_the_prose_says(plans: dict[str, Any], name: str) -> None:
+    kinds, index = SHAPES[name]
+    nodes = list(_nodes(plans[name]))
+    assert [node["Node Type"] for node in nodes] == kinds
+    assert next((n["Index Name"] for n in nodes if "Index Name" in n), "") == index
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("name", "fewest", "most"), PAGES)
+def test_as_many_pages_as_the_prose_says(
+    plans: dict[str, Any], name: str, fewest: int, most: int
+) -> None:
+    assert fewest <= _pages(plans[name]) <= most
+
+
+@pytest.mark.server
+def test_no_index_of_the_seeds_serves_a_page_of_a_chat(plans: dict[str, Any]) -> None:
+    thrown_away = [node.get("Rows Removed by Filter", 0) for node in _nodes(plans["fourth-chat"])]
+    assert max(thrown_away) > 2_000
+
+
+@pytest.mark.server
+def test_the_update_costs_the_index_only_scan_its_name_until_vacuum(plans: dict[str, Any]) -> None:
+    fetches = [
+        next(n["Heap Fetches"] for n in _nodes(plans[name]) if "Heap Fetches" in n)
+        for name in ("covering-before", "covering-after-update", "covering-after-vacuum")
+    ]
+    assert fetches[0] == fetches[2] == 0
+    assert fetches[1] > 200
+
+
+@pytest.mark.server
+def test_both_orders_of_the_columns_find_the_same_rows(plans: dict[str, Any]) -> None:
+    assert plans["order-time"]["Actual Rows"] == plans["order-chat"]["Actual Rows"] == 5
+    assert _pages(plans["order-time"]) > 10 * _pages(plans["order-chat"])
+
+
+# What the lesson measures with
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGLAB_SCOPE", "lesson05m")
+        made = Lab("indexes", "tiny", Settings.from_environment(), progress=False)
+        try:
+            yield made
+        finally:
+            made.drop()
+
+
+@pytest.mark.server
+def test_pages_grow_with_the_table_only_without_an_index(lab: Lab) -> None:
+    with lab.connection(autocommit=True) as connection:
+        points = measure(connection, [2_000, 8_000, 32_000])
+        left = connection.execute("SELECT to_regclass('growth')").fetchone()
+    assert [(p.rows, p.variant) for p in points[:2]] == [(2_000, "unindexed"), (2_000, "indexed")]
+    assert 0.95 < slope(points, "unindexed") < 1.05
+    assert slope(points, "indexed") < 0.2
+    assert all(point.milliseconds > 0 for point in points)
+    assert left == (None,)
+
+
+@pytest.mark.server
+def test_another_plan_than_the_one_to_be_measured_is_refused(lab: Lab) -> None:
+    with lab.connection(autocommit=True) as connection:
+        connection.execute("SET enable_indexscan = off")
+        with pytest.raises(LabError, match="we expected Index Scan, and the server chose"):
+            measure(connection, [2_000])
+        assert connection.execute("SELECT to_regclass('growth')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("sizes", [[], [0, 10], [20, 10], [10, 10]])
+def test_sizes_must_ascend(sizes: list[int]) -> None:
+    with pytest.raises(ValueError, match="sizes must ascend"):
+        measure(None, sizes)  # type: ignore[arg-type]  # refused before the server is asked
+
+
+def test_a_slope_is_the_exponent() -> None:
+    points = [Point(rows, "unindexed", rows**2 / 7, 1.0) for rows in (10, 100, 1000)]
+    assert slope(points, "unindexed") == pytest.approx(2)
+    assert slope(points, "unindexed", "milliseconds") == pytest.approx(0)
+    with pytest.raises(ValueError, match="indexed has 0"):
+        slope(points, "indexed")
+
+
+@pytest.mark.server
+def test_each_index_costs_pages_and_wal(lab: Lab) -> None:
+    with lab.connection(autocommit=True) as connection:
+        costs = insert_costs(connection, ["(id)", "(status)", "USING gin (message)"], rows=1_000)
+        left = connection.execute("SELECT to_regclass('costs')").fetchone()
+    assert [cost.indexes for cost in costs] == [0, 1, 2, 3]
+    assert costs[0].index_pages == 0
+    for before, after in pairwise(costs):
+        assert after.buffers > before.buffers
+        assert after.wal_bytes > before.wal_bytes
+        assert after.index_pages > before.index_pages
+    assert left == (None,)
