@@ -323,19 +323,24 @@ class Lab:
         unit = Unit(home_of(self._settings), "redis", endpoint.source)
         return _logical_database(unit, self.database)
 
-    def _redis_is_running(self) -> bool:
+    def _redis_may_hold_keys(self) -> bool:
         try:
             source = choose("redis", self._settings)
         except NoServerError:
             return False
-        # Started just to be emptied, ours would be empty: it saves nothing.
-        return source == "url" or (
-            probe(Unit(home_of(self._settings), "redis", source)).endpoint is not None
+        if source == "url":
+            return True
+        unit = Unit(home_of(self._settings), "redis", source)
+        # A lesson that never used ours has no number there. Started just to be emptied, ours would
+        # be empty: it saves nothing.
+        return (
+            self.database in _read_numbers(unit.path / "databases.json")
+            and probe(unit).endpoint is not None
         )
 
     def _reset_redis(self) -> None:
         # Keys may be there from before, though this process has not used them yet.
-        if "_redis_endpoint" not in self.__dict__ and not self._redis_is_running():
+        if "_redis_endpoint" not in self.__dict__ and not self._redis_may_hold_keys():
             return
         with self.redis_client() as client:
             if self._redis_endpoint.managed:

@@ -37,7 +37,8 @@ def main(rounds: int = 5, size: str = "small") -> None:
     with tempfile.TemporaryDirectory(prefix="pglab-bench-") as folder:
         home = Path(folder) / "lab"
         environment = {**os.environ, "PGLAB_HOME": str(home), "PGLAB_IDLE_MINUTES": "5"}
-        for name in ("DATABASE_URL", "REDIS_URL", "PGLAB_BACKEND"):
+        # The last: a learner's Python keeps the bytecode of our modules from one start to the next.
+        for name in ("DATABASE_URL", "REDIS_URL", "PGLAB_BACKEND", "PYTHONDONTWRITEBYTECODE"):
             environment.pop(name, None)
 
         def run(*arguments: str) -> str:
