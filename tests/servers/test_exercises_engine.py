@@ -443,3 +443,14 @@ def test_values_compare_as_the_server_would(right: str, same: str, other: str) -
     one = problem(right=f"SELECT {right} AS v")
     assert judge(one, f"SELECT {same} AS v", strict=True).solved
     assert judge(one, f"SELECT {other} AS v", strict=True).status is Status.NOT_YET
+
+
+def test_a_table_that_the_set_up_made_is_gone_with_it() -> None:
+    given = problem(
+        "write",
+        setup="CREATE TABLE public.mine (n integer); INSERT INTO public.mine VALUES (1)",
+        right="UPDATE public.mine SET n = 2",
+        checks=(State(probe="SELECT n FROM public.mine", about="the table mine"),),
+    )
+    assert judge(given, "UPDATE public.mine SET n = 2").status is Status.SOLVED
+    assert judge(given, "UPDATE public.mine SET n = 3").status is Status.NOT_YET
