@@ -19,7 +19,7 @@ def _cells() -> dict[str, tuple[str, str]]:
     found = {}
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, as_version=4).cells:
-            match = re.match(r"%%exercise (\S+)\n(.*)", cell.source, flags=re.S)
+            match = re.match(r"%%exercise (\S+)\n(.*)", cell.source, flags=re.DOTALL)
             if cell.cell_type == "code" and match:
                 assert match[1] not in found, f"{match[1]} stands twice"
                 found[match[1]] = (path.name, match[2])
@@ -49,7 +49,7 @@ def test_a_lesson_has_its_own_exercises_in_order() -> None:
         text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
         opened = re.search(r'pglab\.open\("(\w+)"', text)
         assert opened, path.name
-        named = re.findall(r"^%%exercise (\S+)", text, flags=re.M)
+        named = re.findall(r"^%%exercise (\S+)", text, flags=re.MULTILINE)
         assert named == [f"{opened[1]}.{number}" for number in range(1, len(named) + 1)], path.name
         assert len(named) >= (1 if path.name.startswith("00") else 6), path.name
 
