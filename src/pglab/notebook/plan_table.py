@@ -30,6 +30,7 @@ STYLE = (
 _TEXT_WIDTH = 100
 _LABEL_WIDTH = 46
 _DETAIL = 160  # characters shown of a condition
+_DETAIL_LINE = 52
 _BAR = 6  # blocks for 100 %
 _REMARK = (
     "Rows are those of one loop, as PostgreSQL prints them; pages (8 kB) and time are the node's "
@@ -213,8 +214,9 @@ def _html(caption: str, columns: Sequence[_Column], lines: Sequence[_Line], has_
 
 def _row(line: _Line, has_marks: bool) -> str:
     label = f"{_drawn(line.branch)}{escape(line.title)}"
-    for detail in line.details:
-        label += f"<br>{_drawn(line.stem)}<small>{escape(detail)}</small>"
+    # Cut by us: cells do not wrap, and a long filter would push the numbers out of sight.
+    for part in (part for detail in line.details for part in textwrap.wrap(detail, _DETAIL_LINE)):
+        label += f"<br>{_drawn(line.stem)}<small>{escape(part)}</small>"
     cells = "".join(f'<td class="n" align="right" nowrap>{cell}</td>' for cell in line.html_cells)
     marks = f'<td class="m" align="left"><strong>{escape(line.marks)}</strong></td>'
     return (
