@@ -44,7 +44,9 @@ def template_name(size: str, scope: str = "") -> str:
     if SIZES[check_size(size)]:
         # Read, not imported: opening a lesson that is there already shall not load NumPy.
         here = Path(__file__).parent
-        for source in sorted((*here.glob("dataset/*.py"), here / "load" / "seed.py")):
+        for source in sorted(
+            (*here.glob("dataset/*.py"), here / "load" / "seed.py", here / "templates.py")
+        ):
             content.update(source.read_bytes())
     return f"{_prefix(size, scope)}{content.hexdigest()[:8]}"
 
@@ -108,4 +110,7 @@ def _fill(endpoint: PostgresEndpoint, building: str, size: str, progress: bool) 
             load(connection, Dataset(size), progress=progress)
             fill_seed(connection)
             # Copies come with statistics and a visibility map, as a table in use has them.
+            # ANALYZE samples 300 rows for each unit of the target: at 200 it reads all of "small",
+            # so that every machine has the same statistics, and the lessons the same plans.
+            connection.execute("SET default_statistics_target = 200")
             connection.execute("VACUUM (ANALYZE)")
