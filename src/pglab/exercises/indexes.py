@@ -85,16 +85,16 @@ this query. Choose it for the other queries: which column do they have alone?"""
     wrong=(
         Wrong(
             sql="CREATE INDEX ON seed.messages (timestamp DESC, content)",
-            says="reads the whole table",
+            says="30 are enough",
         ),
         Wrong(sql="CREATE INDEX ON seed.messages (instance_id, remote_jid)", says="Sort"),
         Wrong(
             sql="CREATE INDEX ON seed.messages (instance_id, timestamp DESC)",
-            says="reads the whole table",
+            says="30 are enough",
         ),
         Wrong(
             sql="CREATE INDEX ON seed.messages (timestamp DESC, instance_id, remote_jid)",
-            says="reads the whole table",
+            says="30 are enough",
         ),
     ),
     hints=(
