@@ -14,6 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from pglab.errors import NoServerError
+from pglab.servers import account as accounts
+from pglab.servers.home import remove_tree
+from pglab.servers.programs import embedded_postgres, local_postgres
 
 __all__ = ["main"]
 
@@ -35,6 +41,7 @@ def main(rounds: int = 5, size: str = "small") -> None:
         size: of the database that is opened and reset.
     """
     with tempfile.TemporaryDirectory(prefix="pglab-bench-") as folder:
+        Path(folder).chmod(0o755)  # the servers' account must get to its own directory below
         home = Path(folder) / "lab"
         environment = {**os.environ, "PGLAB_HOME": str(home), "PGLAB_IDLE_MINUTES": "5"}
         # The last: a learner's Python keeps the bytecode of our modules from one start to the next.
@@ -50,26 +57,62 @@ def main(rounds: int = 5, size: str = "small") -> None:
         def pglab(*arguments: str) -> None:
             run("-m", "pglab", *arguments)
 
+        # A home for each cold start, all deleted at the end. On a fresh machine nothing was deleted
+        # just before, and it matters: run after run of this script, with a thousand files deleted
+        # in between, the same initdb took 0.43, 0.62 and 0.78 s; minutes later 0.43 again.
+        homes = [str(Path(folder) / f"lab-{number}") for number in range(rounds)]
+
+        def next_home() -> None:
+            environment["PGLAB_HOME"] = homes.pop()
+
         try:
-            pglab(
-                "up"
-            )  # once unmeasured: as root it copies the programs to where nobody can run them
-            cold = _times(rounds, lambda: pglab("up"), before=lambda: pglab("purge", "--yes"))
+            pglab("up")  # once unmeasured: as root it copies the programs to where all can go
+            cold, initdb = [], []
+            for _ in range(rounds):  # side by side: a slow machine slows both
+                initdb += _times(1, lambda: _initdb(folder))
+                cold += _times(1, lambda: pglab("up"), before=next_home)
+                pglab("down")
+            environment["PGLAB_HOME"] = str(home)
             warm = _times(rounds, lambda: pglab("up"), before=lambda: pglab("down"))
             running = _times(rounds, lambda: pglab("up"))
             opened, reset = _open_and_reset(run, rounds, size)
             bare = _times(rounds * 2, lambda: run("-c", "pass"))
             imported = _times(rounds * 2, lambda: run("-c", "import pglab"))
         finally:
-            pglab("purge", "--yes")
+            for path in (home, *Path(folder).glob("lab-?")):
+                environment["PGLAB_HOME"] = str(path)
+                pglab("purge", "--yes")
+            for path in Path(folder).glob("initdb-*"):
+                remove_tree(path)
     over_bare = [statistics.median(imported) - statistics.median(bare)]
     print(f"{'seconds':<46}{'median':>8}{'range':>16}{'promised':>10}")
     _row("pglab up, cold: no data directory", cold, "≤ 1.5")
+    _row("  initdb alone, in the same rounds", initdb, "")
     _row("pglab up, warm: the data are there", warm, "≤ 0.5")
     _row("pglab up, running already", running, "")
     _row(f"pglab.open on a running lab, {size}", opened, "≤ 0.15")
     _row(f"lab.reset(), {size}", reset, "≤ 0.3")
     _row("import pglab, over bare Python", over_bare, "≤ 0.1")
+
+
+def _initdb(folder: str) -> None:
+    account = accounts.server_account()
+    programs = embedded_postgres() or local_postgres()
+    if programs is None:
+        raise NoServerError("no initdb to compare with; run: pglab doctor")
+    tree = accounts.reachable_copy(programs.bin.parent, account, *programs.beside)
+    data = Path(tempfile.mkdtemp(prefix="initdb-", dir=folder))
+    accounts.own(data, account)
+    who: dict[str, Any] = {}
+    if account is not None:
+        who = {"user": account.uid, "group": account.gid, "extra_groups": []}
+    subprocess.run(
+        [
+            tree / "bin" / "initdb", "--pgdata", data, "--username", "postgres",
+            "--auth", "reject", "--encoding", "UTF8", *programs.locale(),
+        ],
+        check=True, capture_output=True, cwd="/", **who,
+    )  # fmt: skip
 
 
 def _open_and_reset(

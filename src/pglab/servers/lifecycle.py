@@ -171,7 +171,15 @@ def _spawn_supervisor(unit: Unit, settings: Settings) -> None:
             cwd="/" if os.name == "posix" else None,
             env=clean_environment(), start_new_session=True,
         ) as starter:  # fmt: skip
-            said, _ = starter.communicate(order.to_json().encode())
+            assert starter.stdin is not None  # noqa: S101 - pipes were asked for
+            assert starter.stdout is not None  # noqa: S101
+            with contextlib.suppress(BrokenPipeError), starter.stdin:
+                starter.stdin.write(order.to_json().encode())
+            if unit.kind == "postgres":
+                # The next thing that we need, and its import takes a tenth of a second: meanwhile
+                # the server starts.
+                import psycopg  # noqa: F401
+            said = starter.stdout.read()
     finally:
         os.close(log)
     try:

