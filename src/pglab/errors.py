@@ -11,6 +11,10 @@
     │   └── LabClosedError                            used after close()
     ├── LoadError (RuntimeError)                      rows could not be stored
     │   └── DiskFullError (OSError)                   … because the disk is full
+    ├── BenchError (RuntimeError)                     a benchmark cannot be run or read
+    │   ├── PlanMismatchError                         the server chose another plan than claimed
+    │   ├── BenchStoppedError                         it ended early; finished rounds are kept
+    │   └── ResultError (ValueError)                  a file of results cannot be used
     ├── IngestError (ValueError)                      an event is malformed; nothing was stored
     └── WorkspaceError (OSError)                      the learner's copies of the notebooks
 
@@ -20,6 +24,8 @@ the value, and the remedy, in that order.
 """
 
 __all__ = [
+    "BenchError",
+    "BenchStoppedError",
     "ConfigError",
     "DiskFullError",
     "IngestError",
@@ -29,6 +35,8 @@ __all__ = [
     "NoServerError",
     "PermissionMissingError",
     "PglabError",
+    "PlanMismatchError",
+    "ResultError",
     "ServerError",
     "ServerStartError",
     "ServerUnreachableError",
@@ -82,6 +90,30 @@ class LoadError(PglabError, RuntimeError):
 
 class DiskFullError(LoadError, OSError):
     """The disk is full; nothing of the load was kept."""
+
+
+class BenchError(PglabError, RuntimeError):
+    """A benchmark cannot be run, or its results cannot be read or compared."""
+
+
+class PlanMismatchError(BenchError):
+    """The server chose another plan than the one that the variant claims; both are shown."""
+
+
+class BenchStoppedError(BenchError):
+    """A run ended before its time, for a reason that the message names.
+
+    Attributes:
+        result: what was finished until then (a ``pglab.bench.Result``); None if nothing was.
+    """
+
+    def __init__(self, message: str, *, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class ResultError(BenchError, ValueError):
+    """A file of results is cut short, of another version, or unlike the one to compare with."""
 
 
 class IngestError(PglabError, ValueError):
