@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pglab import __version__
+from pglab.cli_bench import bench
+from pglab.cli_shared import json_option, print_json
 from pglab.config import VARIABLES, Settings
 from pglab.errors import NoServerError, PglabError
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _MARKS = {"ok": ("✔", "green"), "note": ("•", "yellow"), "fault": ("✘", "red")}
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 class _Group(click.Group):
@@ -73,7 +72,7 @@ def up(as_json: bool) -> None:
         })  # fmt: skip
         outcome.release()
     if as_json:
-        _print_json(shown)
+        print_json(shown)
         return
     for server in shown:
         if server["running"]:
@@ -112,7 +111,7 @@ def down(as_json: bool) -> None:
         if lifecycle.stop(unit):
             stopped.append({"name": unit.name, "used_by": used_by})
     if as_json:
-        _print_json(stopped)
+        print_json(stopped)
         return
     for server in stopped:
         used = f" (was in use by {server['used_by']})" if server["used_by"] else ""
@@ -135,7 +134,7 @@ def status(as_json: bool) -> None:
 
             shown.append({"name": name, "source": "url", "url": mask_url(url.reveal())})
     if as_json:
-        _print_json(shown)
+        print_json(shown)
         return
     for server in shown:
         if server.get("source") == "url":
@@ -179,7 +178,7 @@ def doctor(as_json: bool, show_settings: bool) -> None:
                 click.echo(f"    → {finding.remedy}")
     faults = [finding for finding in findings if finding.status == "fault"]
     if as_json:
-        _print_json([
+        print_json([
             {"check": f.check, "status": f.status, "detail": f.detail, "remedy": f.remedy}
             for f in findings
         ])  # fmt: skip
@@ -237,7 +236,7 @@ def url(lesson: str | None, size: str, redis: bool, reveal: bool, as_json: bool)
         text = endpoint.url(database, reveal=reveal)
     running.release()
     if as_json:
-        _print_json({"url": text})
+        print_json({"url": text})
     else:
         click.echo(text)
 
@@ -334,7 +333,7 @@ def purge(yes: bool, as_json: bool) -> None:
             click.echo(line)
     if not doomed.lines():
         if as_json:
-            _print_json([])
+            print_json([])
         else:
             click.echo("there is nothing to delete")
         return
@@ -342,13 +341,12 @@ def purge(yes: bool, as_json: bool) -> None:
         click.confirm("Delete all of it?", abort=True, err=True)
     purge(settings, doomed)
     if as_json:
-        _print_json(doomed.lines())
+        print_json(doomed.lines())
     else:
         click.echo("done")
 
 
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, default=str))
+cli.add_command(bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from pglab.errors import DiskFullError, LabError, PermissionMissingError
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["PREFIX", "create", "drop", "locked", "made_by_us"]
+__all__ = ["PREFIX", "create", "drop", "locked", "made_by_us", "unlocked"]
 
 PREFIX: Final = "pglab_"
 _COMMENT: Final = "made by pglab"
@@ -25,12 +25,37 @@ _COMMENT: Final = "made by pglab"
 @contextmanager
 def locked(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
     """Hold a lock on a database's name, among all that use pglab on this server."""
-    digest = hashlib.blake2b(f"pglab:{name}".encode(), digest_size=8).digest()
-    key = int.from_bytes(digest, "big", signed=True)
+    key = _lock_key(name)
     connection.execute("SELECT pg_advisory_lock(%s)", (key,))
     try:
         yield
     finally:
+        _unlock(connection, key)
+
+
+@contextmanager
+def unlocked(connection: psycopg.Connection[Any], name: str) -> Iterator[bool]:
+    """Tell whether nobody holds the lock; if so, it is ours within the block."""
+    key = _lock_key(name)
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()
+    free = bool(row and row[0])
+    try:
+        yield free
+    finally:
+        if free:
+            _unlock(connection, key)
+
+
+def _lock_key(name: str) -> int:
+    digest = hashlib.blake2b(f"pglab:{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _unlock(connection: psycopg.Connection[Any], key: int) -> None:
+    import psycopg
+
+    # A server that is gone holds no locks; what went wrong first is what must be read.
+    with suppress(psycopg.OperationalError):
         if not connection.closed:
             connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
 

@@ -30,7 +30,7 @@ LAYERS = (
     ("purge", "bench"),
     # Verdicts are shown as results are, and a magic asks for them: one layer, without cycles.
     ("notebook", "exercises"),
-    ("manifest", "workspace", "jupyter", "doctor", "cli"),
+    ("manifest", "workspace", "jupyter", "doctor", "cli_shared", "cli_bench", "cli"),
     ("__main__",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
@@ -45,7 +45,7 @@ EXCEPTIONS = {
 }
 
 # The version stands in the facade, where hatchling and people look for it.
-VERSION_READERS = frozenset({"pglab.cli", "pglab.doctor", "pglab.workspace"})
+VERSION_READERS = frozenset({"pglab.bench.machine", "pglab.cli", "pglab.doctor", "pglab.workspace"})
 
 # Whoever imports pglab pays for these only when they use them.
 HEAVY = ("pandas", "matplotlib", "numpy", "sqlalchemy", "redis", "IPython", "psycopg")

@@ -1,6 +1,6 @@
 """What it costs to change one flag: inside a document, and in a column beside it.
 
-A plain measurement for lesson 04, to be replaced by the benchmark harness. It counts bytes of WAL
+For lesson 04. Unlike the cases of the harness it counts bytes of WAL
 (what a commit writes, and what a replica receives), and needs no clock.
 """
 

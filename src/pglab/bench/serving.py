@@ -1,6 +1,6 @@
 """Which index serves which question: each one built alone, and each question asked with it.
 
-A plain measurement for lesson 04, to be replaced by the benchmark harness. It counts pages and
+For lesson 04. Unlike the cases of the harness it counts pages and
 needs no clock. An index is built in a transaction that is rolled back, so none is left behind.
 """
 

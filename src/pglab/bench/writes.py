@@ -1,6 +1,6 @@
 """What each further index costs an INSERT: pages touched, bytes of WAL, pages on disk.
 
-A plain measurement for lesson 05, to be replaced by the benchmark harness. It counts, and needs no
+For lesson 05. Unlike the cases of the harness it counts, and needs no
 clock: EXPLAIN (ANALYZE, BUFFERS, WAL) of the same INSERT into an empty twin of ``messages``.
 """
 
