@@ -20,7 +20,7 @@ lab: $(VENV)/.lab  ## set up, start both servers, open JupyterLab on your own co
 test: $(VENV)/.dev  ## set up, then run every test and every notebook on real servers
 	"$(BIN)/python" -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-bench: $(VENV)/.lab  ## print the numbers this machine reaches (SIZE=tiny|small|medium|large)
+bench: $(VENV)/.lab  ## measure all of it on this machine (SIZE=tiny|small|medium|large)
 	"$(BIN)/python" -m pglab.bench --size $(SIZE)
 
 notebooks: $(VENV)/.dev  ## execute the lessons in order and keep their outputs

@@ -18,10 +18,10 @@ import nbformat
 import psycopg
 import pytest
 
-from pglab.bench.growth import Point, measure, slope
+from pglab.bench.options import Options
+from pglab.bench.runner import run
 from pglab.bench.writes import insert_costs
 from pglab.config import Settings
-from pglab.errors import LabError
 from pglab.exercises._registry import problems_of
 from pglab.lab import Lab
 from pglab.notebook.explain_error import condition_name
@@ -111,7 +111,7 @@ def test_the_output_shows_what_the_prose_says(name: str) -> None:
 
 
 def test_the_pictures_are_pictures() -> None:
-    for name in ("growth-plot", "writes-plot"):
+    for name in ("growth-plot", "growth-reference", "writes-plot"):
         outputs = _cells()[name].outputs
         assert any("image/png" in output.get("data", {}) for output in outputs)
 
@@ -300,39 +300,22 @@ def lab() -> Iterator[Lab]:
             made.drop()
 
 
-@pytest.mark.server
-def test_pages_grow_with_the_table_only_without_an_index(lab: Lab) -> None:
-    with lab.connection(autocommit=True) as connection:
-        points = measure(connection, [2_000, 8_000, 32_000])
-        left = connection.execute("SELECT to_regclass('growth')").fetchone()
-    assert [(p.rows, p.variant) for p in points[:2]] == [(2_000, "unindexed"), (2_000, "indexed")]
-    assert 0.95 < slope(points, "unindexed") < 1.05
-    assert slope(points, "indexed") < 0.2
-    assert all(point.milliseconds > 0 for point in points)
-    assert left == (None,)
+def test_the_curve_is_the_harness_s_and_its_pages_tell_the_exponents() -> None:
+    said = _said(_cells()["growth-pages"])
+    found = {name: float(value) for name, value in re.findall(r"'([^']+)': ([0-9.]+)", said)}
+    assert 0.95 < found["no index"] < 1.05
+    assert found["unique key"] < 0.2
 
 
 @pytest.mark.server
-def test_another_plan_than_the_one_to_be_measured_is_refused(lab: Lab) -> None:
-    with lab.connection(autocommit=True) as connection:
-        connection.execute("SET enable_indexscan = off")
-        with pytest.raises(LabError, match="we expected Index Scan, and the server chose"):
-            measure(connection, [2_000])
-        assert connection.execute("SELECT to_regclass('growth')").fetchone() == (None,)
-
-
-@pytest.mark.parametrize("sizes", [[], [0, 10], [20, 10], [10, 10]])
-def test_sizes_must_ascend(sizes: list[int]) -> None:
-    with pytest.raises(ValueError, match="sizes must ascend"):
-        measure(None, sizes)  # type: ignore[arg-type]  # refused before the server is asked
-
-
-def test_a_slope_is_the_exponent() -> None:
-    points = [Point(rows, "unindexed", rows**2 / 7, 1.0) for rows in (10, 100, 1000)]
-    assert slope(points, "unindexed") == pytest.approx(2)
-    assert slope(points, "unindexed", "milliseconds") == pytest.approx(0)
-    with pytest.raises(ValueError, match="indexed has 0"):
-        slope(points, "indexed")
+def test_the_lesson_s_case_runs_and_its_claims_hold() -> None:
+    # The cell's own case, at sizes that take a moment.
+    names: dict[str, Any] = {}
+    exec(_cells()["growth-case"].source, names)
+    options = Options(rounds=2, round_seconds=0.005, warm_up_seconds=0.05)
+    found = run(names["growth"], sizes=[2_000, 8_000], options=options, progress=False).case()
+    assert found.variants == ("no index", "unique key")
+    assert found.page_growth("no index") > 0.9 > 0.5 > found.page_growth("unique key")
 
 
 @pytest.mark.server

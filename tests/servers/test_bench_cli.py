@@ -112,7 +112,7 @@ def test_a_quick_run_for_people_keeps_a_file_by_itself(bench, folder):
 
 
 def test_under_load(bench, folder):
-    few = ["session-name", "--size", "2000", "--rounds", "1", "--seconds", "0.1"]
+    few = ["session-name", *FEW, "--rounds", "1", "--seconds", "0.1"]
     bench("run", *few, "--clients", "1,2", "--output", "load.json")
     names = [each.name for each in load(folder / "load.json").case().at().variants]
     assert names[:2] == ["unique, 1 client", "unique, 2 clients"]

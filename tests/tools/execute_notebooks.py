@@ -24,6 +24,8 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 _LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
 _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 def execute(path: Path) -> None:
     """Execute one notebook in place."""
@@ -48,6 +50,9 @@ def _merge_streams(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         merged: list[NotebookNode] = []
         for output in cell.get("outputs", []):
+            # A progress bar is gone when its work is done; the page would keep it at 0 %.
+            if _WIDGET in output.get("data", {}):
+                continue
             last = merged[-1] if merged else None
             same = last is not None and output.output_type == "stream" == last.output_type
             if same and output.name == last.name:

@@ -253,7 +253,7 @@ class CaseResult:
         ).slope
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """One run.
 
@@ -303,6 +303,10 @@ class Result:
         from pglab.bench import tables
 
         return tables.frame(self.cases)
+
+    def __repr__(self) -> str:
+        names = ", ".join(each.name for each in self.cases) or "no case"
+        return f"<Result of {self.created_at}: {names}{', stopped early' if self.stopped else ''}>"
 
     def _repr_html_(self) -> str:
         from pglab.bench import tables

@@ -15,7 +15,7 @@ from pglab.bench.draw import Drawn, draw
 from pglab.bench.faults import end_of_run, one_line
 from pglab.bench.guard import Guard
 from pglab.bench.operations import Query, positional
-from pglab.bench.placement import is_here, is_postgres, placed
+from pglab.bench.placement import is_here, is_postgres, placed, scattered
 from pglab.bench.results import SizeResult, VariantResult
 from pglab.bench.temperature import FirstLookUps, first_look_ups
 from pglab.bench.watch import check_unchanged, fingerprint
@@ -242,6 +242,7 @@ class SizeRun:
             with _naming(running, f"round {number}"):
                 if running.opened.before is not None:
                     running.opened.before(first, count)
+                self._scatter(running, first)
                 found = measure.timed_round(
                     running.opened.once, first, count, number=number, place=turn,
                     misses=None if self._case.writes else self._parameters.misses(first, count),
@@ -286,6 +287,14 @@ class SizeRun:
         except BenchError:
             running.refused = True
             raise
+
+    def _scatter(self, running: _Running, first: int) -> None:
+        """Begin a share of an unpinned round on cores drawn anew, with one operation untimed."""
+        if self._placement.startswith("unpinned") and not self._case.writes:
+            own = {one.info.backend_pid for one in running.place.connections}
+            pids = own & set(self._server_pids())  # none where they mean nothing here
+            with scattered(sorted(pids), self._rng):
+                running.opened.once(first)
 
     def _server_pids(self) -> list[int]:
         servers = self._ground.servers
