@@ -41,7 +41,7 @@ _VARIANTS: Final = tuple(
     Variant(
         name,
         Query(_LOOK_UP),
-        setup=("ALTER TABLE messages ADD PRIMARY KEY (id)",),
+        setup=("ALTER TABLE messages ADD CONSTRAINT messages_pkey PRIMARY KEY (id)",),
         claim=Claim(index="messages_pkey"),
         theory="O(log n)",
     )
