@@ -69,6 +69,27 @@ def test_every_truncation_is_noticed() -> None:
             decrypt(BLOB[:length], keys=KEYS, context=PLACE)
 
 
+def test_what_is_cut_short_says_where() -> None:
+    blob = encrypt(b"", keys=KEYS, context=PLACE)
+    for length, part in ((5, "key id's length"), (9, "key id"), (14, "wrapped key's length")):
+        with pytest.raises(MalformedError, match=f"ends after {length} bytes, within the {part};"):
+            decrypt(blob[:length], keys=KEYS, context=PLACE)
+    for length, part in ((74, "wrapped key"), (86, "nonce"), (102, "tag")):
+        with pytest.raises(MalformedError, match=f"ends after {length} bytes, within the {part};"):
+            decrypt(blob[:length], keys=KEYS, context=PLACE)
+
+
+@pytest.mark.parametrize("length", [1, 7, 12, 27, 28, 61, 4096])
+def test_a_wrapped_key_of_another_length_does_not_open(length: int) -> None:
+    parts = Envelope.parse(BLOB)
+    wrapped = (parts.wrapped_key + bytes(4096))[:length]
+    damaged = Envelope(
+        key_id=parts.key_id, wrapped_key=wrapped, nonce=parts.nonce, sealed=parts.sealed
+    )
+    with pytest.raises(UnwrapError):
+        decrypt(damaged.to_bytes(), keys=KEYS, context=PLACE)
+
+
 @given(data=st.data())
 def test_damage_of_any_kind_gives_a_named_error_and_never_a_wrong_plaintext(
     data: st.DataObject,

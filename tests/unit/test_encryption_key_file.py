@@ -148,7 +148,7 @@ def test_a_folder_that_is_gone_is_a_named_error(path: Path) -> None:
 def test_a_lock_that_another_holds_is_waited_for_and_named(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pglab.encryption.key_file._LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("pglab.encryption.private_file._LOCK_WAIT_S", 0.2)
     with FileLock(f"{path}.lock"), pytest.raises(KeyFileError, match="held by another process"):
         FileKeys(path).add("2027-02")
     assert FileKeys(path).add("2027-02").current_key_id == "2027-02"

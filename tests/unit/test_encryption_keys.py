@@ -82,6 +82,21 @@ def test_another_key_may_be_current(monkeypatch: pytest.MonkeyPatch) -> None:
         (VARIABLE + "," + VARIABLE, "'2026-11' is given twice"),
         (VARIABLE + ",x:" + base64.b64encode(ONE).decode(), "'2026-11' and 'x' are the same"),
     ],
+    # Keys are drawn anew in each process, and the processes of a test run must name tests alike.
+    ids=[
+        "unset",
+        "blank",
+        "no id",
+        "trailing comma",
+        "space in id",
+        "empty id",
+        "31 bytes",
+        "no padding",
+        "hexadecimal",
+        "accent",
+        "id twice",
+        "key twice",
+    ],
 )
 def test_a_malformed_variable_is_named_and_not_repeated(value: str | None, message: str) -> None:
     environ = {} if value is None else {"PGLAB_KEYS": value}
@@ -108,7 +123,7 @@ def test_any_value_of_the_variable_gives_keys_or_a_named_error(value: str) -> No
         ({"": ONE}, "a key id is not"),
         ({"a\n": ONE}, "a key id is not"),
         ({"ñ": ONE}, "a key id is not"),
-        ({"a" * 65: ONE}, "a key id is not"),
+        ({"a" * 41: ONE}, "a key id is not"),
         ({"a": ONE, "b": ONE}, "keys 'a' and 'b' are the same"),
     ],
 )
@@ -145,7 +160,10 @@ def test_no_error_shows_a_key() -> None:
         lambda: decrypt(blob, keys=LocalKeys({"b": ONE}), context=PLACE),
         lambda: decrypt(blob[:-1], keys=keys, context=PLACE),
         lambda: keys.wrap("c", ONE, b""),
-        lambda: LocalKeys({"a": ONE, ONE.hex() * 2: TWO}),
+        # Given in the place of an id, by mistake.
+        lambda: LocalKeys({"a": ONE, TWO.hex(): TWO}),
+        lambda: LocalKeys({"a": ONE}, current=ONE.hex()),
+        lambda: LocalKeys({"a": ONE}, current=base64.b64encode(ONE).decode()),
     ):
         with pytest.raises(EncryptionError) as caught:
             attempt()

@@ -50,13 +50,8 @@ from pglab.encryption.errors import (
     UnwrapError,
 )
 from pglab.encryption.key_file import FileKeys
-from pglab.encryption.keys import (
-    EnvironmentKeys,
-    KeyProvider,
-    LocalKeys,
-    environment_value,
-    generate_key,
-)
+from pglab.encryption.key_material import environment_value, generate_key
+from pglab.encryption.keys import EnvironmentKeys, KeyProvider, LocalKeys
 from pglab.encryption.layout import Envelope
 from pglab.encryption.rotation import Failure, RotationReport, rotate
 from pglab.encryption.sessions import load_session, session_context, store_session

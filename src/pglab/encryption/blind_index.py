@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pglab.encryption.errors import EncryptionError
-from pglab.encryption.keys import check_key
+from pglab.encryption.key_material import check_key
 
 __all__ = ["BlindIndex", "digits", "folded"]
 
@@ -34,10 +34,10 @@ class BlindIndex:
 
     What it leaks, to anybody who reads the table: which rows have equal values, and how many; so
     a value that is known to be frequent is recognised by its frequency, and so is one that the
-    reader had stored himself. Who also has the key can guess: all nine-digit phone numbers are
-    tried in minutes on one machine. So its key is not the encryption key, each column has a
-    purpose of its own (equal values in two columns do not look equal), and a column with few
-    values, such as a status or a yes and no, should have no blind index at all.
+    reader had stored himself. Who also has the key can guess: one Python process tries all
+    nine-digit phone numbers in about an hour. So its key is not the encryption key, each column
+    has a purpose of its own (equal values in two columns do not look equal), and a column with
+    few values, such as a status or a yes and no, should have no blind index at all.
 
     A new key means new index values: decrypt every row and compute them again.
 

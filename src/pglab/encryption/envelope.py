@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pglab.encryption.context import Context
 from pglab.encryption.errors import EncryptionError, MalformedError, TamperedError
-from pglab.encryption.keys import KEY_BYTES, KeyProvider
+from pglab.encryption.key_material import KEY_BYTES
+from pglab.encryption.keys import KeyProvider
 from pglab.encryption.layout import NONCE_BYTES, PREFIX, Envelope
 
 __all__ = [

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
+from pglab.encryption import private_file
 from pglab.encryption.errors import KeyFileError, KeyMaterialError, UnknownKeyError
-from pglab.encryption.keys import LocalKeys, check_keys, generate_key, key_from_text, key_to_text
+from pglab.encryption.key_material import (
+    check_keys,
+    generate_key,
+    key_from_text,
+    key_to_text,
+)
+from pglab.encryption.keys import LocalKeys
 from pglab.encryption.layout import check_key_id
 
 __all__ = ["FileKeys"]
 
 _VERSION: Final = 1
-_LARGEST_BYTES: Final = 1_000_000  # thousands of keys; a regular file gives it in one read
-_LOCK_WAIT_S: Final = 10.0
 
 
 class FileKeys(LocalKeys):
@@ -44,7 +42,7 @@ class FileKeys(LocalKeys):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Final = Path(path)
-        content = _read(self.path)
+        content = _Content.read(self.path)
         super().__init__(content.keys, current=content.current)
 
     @classmethod
@@ -58,7 +56,7 @@ class FileKeys(LocalKeys):
         """
         target = Path(path)
         check_key_id(key_id)
-        _write_new(target, _Content(key_id, {key_id: generate_key()}))
+        private_file.write_new(target, _Content(key_id, {key_id: generate_key()}).to_bytes())
         return cls(target)
 
     def add(self, key_id: str, *, make_current: bool = True) -> FileKeys:
@@ -71,15 +69,17 @@ class FileKeys(LocalKeys):
             KeyMaterialError: there is a key of this id, or the id cannot be one.
             KeyFileError: the file cannot be read or written.
         """
-        with _exclusive(self.path):
-            content = _read(self.path)
+        with private_file.exclusive(self.path):
+            content = _Content.read(self.path)
             if check_key_id(key_id) in content.keys:
                 raise KeyMaterialError(
                     f"{self.path} has a key {key_id!r} already, and data may need it; choose "
                     "another id"
                 )
             current = key_id if make_current else content.current
-            _replace(self.path, _Content(current, {**content.keys, key_id: generate_key()}))
+            private_file.replace(
+                self.path, _Content(current, {**content.keys, key_id: generate_key()}).to_bytes()
+            )
         return type(self)(self.path)
 
     def use(self, key_id: str) -> FileKeys:
@@ -89,9 +89,9 @@ class FileKeys(LocalKeys):
             UnknownKeyError: the file has no such key.
             KeyFileError: the file cannot be read or written.
         """
-        with _exclusive(self.path):
-            content = _known(_read(self.path), key_id, self.path)
-            _replace(self.path, _Content(key_id, content.keys))
+        with private_file.exclusive(self.path):
+            content = _known(_Content.read(self.path), key_id, self.path)
+            private_file.replace(self.path, _Content(key_id, content.keys).to_bytes())
         return type(self)(self.path)
 
     def remove(self, key_id: str) -> FileKeys:
@@ -104,15 +104,15 @@ class FileKeys(LocalKeys):
             UnknownKeyError: the file has no such key.
             KeyFileError: it is the current one; or the file cannot be read or written.
         """
-        with _exclusive(self.path):
-            content = _known(_read(self.path), key_id, self.path)
+        with private_file.exclusive(self.path):
+            content = _known(_Content.read(self.path), key_id, self.path)
             if key_id == content.current:
                 raise KeyFileError(
                     f"key {key_id!r} is the current one of {self.path}; use() another first, and "
                     "rotate what this one wrapped"
                 )
             kept = {name: key for name, key in content.keys.items() if name != key_id}
-            _replace(self.path, _Content(content.current, kept))
+            private_file.replace(self.path, _Content(content.current, kept).to_bytes())
         return type(self)(self.path)
 
     def backup(self, path: str | os.PathLike[str]) -> FileKeys:
@@ -124,9 +124,9 @@ class FileKeys(LocalKeys):
             KeyFileError: the copy's file exists, cannot be written, or differs when read.
         """
         target = Path(path)
-        content = _read(self.path)
-        _write_new(target, content)
-        if _read(target) != content:
+        content = _Content.read(self.path)
+        private_file.write_new(target, content.to_bytes())
+        if _Content.read(target) != content:
             raise KeyFileError(f"{target} reads otherwise than what was written; try another disk")
         return type(self)(target)
 
@@ -144,8 +144,8 @@ class _Content:
         return json.dumps(content, indent=2).encode("ascii") + b"\n"
 
     @classmethod
-    def parse(cls, text: bytes, path: Path) -> _Content:
-        content = _json_object(text)
+    def read(cls, path: Path) -> _Content:
+        content = _json_object(private_file.read(path))
         keys = content.get("keys") if content else None
         current = content.get("current") if content else None
         if content is None or content.get("version") != _VERSION or not isinstance(keys, dict):
@@ -182,124 +182,8 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _known(content: _Content, key_id: str, path: Path) -> _Content:
-    if key_id not in content.keys:
+    if check_key_id(key_id) not in content.keys:
         raise UnknownKeyError(
             f"{path} has no key {key_id!r}, only {', '.join(content.keys)}; add() it first"
         )
     return content
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Keep others from changing the file meanwhile: two adding at once would lose a key."""
-    lock = FileLock(f"{path}.lock", mode=0o600)
-    try:
-        lock.acquire(timeout=_LOCK_WAIT_S)
-    except Timeout:
-        raise KeyFileError(
-            f"{path}.lock is held by another process for more than {_LOCK_WAIT_S:g} s; see who is "
-            "changing the keys"
-        ) from None
-    except OSError as error:
-        raise _failed("write", path, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _read(path: Path) -> _Content:
-    # Non-blocking, since a FIFO would wait for a writer; a symbolic link is not followed.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise KeyFileError(
-                f"{path} is a symbolic link, whose target others may choose; give the file itself"
-            ) from None
-        raise _failed("read", path, error) from error
-    try:
-        _check_permissions(os.fstat(descriptor), path)
-        text = os.read(descriptor, _LARGEST_BYTES)
-    finally:
-        os.close(descriptor)
-    return _Content.parse(text, path)
-
-
-def _check_permissions(status: os.stat_result, path: Path) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise KeyFileError(f"{path} is no regular file; make one with FileKeys.create()")
-    if status.st_uid != os.geteuid():
-        raise KeyFileError(
-            f"{path} belongs to user {status.st_uid}, and this process runs as "
-            f"{os.geteuid()}; who owns a file can change it: have a file of your own"
-        )
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
-        raise KeyFileError(
-            f"{path} has mode {mode:04o}, which lets others in; run chmod 600, and make new keys "
-            "if anybody may have read these"
-        )
-
-
-def _write_new(path: Path, content: _Content) -> None:
-    """Write a file that must not exist yet."""
-    temporary = _temporary(path, content)
-    try:
-        # A link, not a rename: it fails where a file is, and never replaces it.
-        os.link(temporary, path)
-    except FileExistsError:
-        raise KeyFileError(
-            f"{path} exists, and may hold keys that data still need; choose another name"
-        ) from None
-    except OSError as error:
-        raise _failed("write", path, error) from error
-    finally:
-        temporary.unlink()
-    _sync_folder(path)
-
-
-def _replace(path: Path, content: _Content) -> None:
-    """Replace a file: whoever reads, and whenever the power goes, it is the old or the new."""
-    temporary = _temporary(path, content)
-    try:
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink()
-        raise _failed("write", path, error) from error
-    _sync_folder(path)
-
-
-def _temporary(path: Path, content: _Content) -> Path:
-    """Write a file of mode 0600 beside ``path``, and have it on the disk."""
-    try:
-        # mkstemp creates with 0600 whatever the umask: the keys are never there to read.
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise _failed("write", path, error) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content.to_bytes())
-            file.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        temporary.unlink()
-        raise _failed("write", path, error) from error
-    return temporary
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _failed(verb: str, path: Path, error: OSError) -> KeyFileError:
-    return KeyFileError(
-        f"{path} cannot be {'read' if verb == 'read' else 'written'}: {error.strerror}; see that "
-        "the folder exists and that you may use it"
-    )

@@ -4,7 +4,7 @@
     0           3      magic: 50 47 45, "PGE"
     3           1      version of this layout: 01
     4           1      algorithm: 01 = AES-256-GCM, for the content
-    5           1      n: length of the key id, 1 to 64
+    5           1      n: length of the key id, 1 to 40
     6           n      key id: ASCII letters, digits and . _ -
     6+n         2      w: length of the wrapped data key, 1 to 4096, big-endian
     8+n         w      wrapped data key, as the key provider made it; the layout of ours, 60 bytes:
@@ -41,19 +41,20 @@ NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 LONGEST_WRAPPED_BYTES: Final = 4096
 
-_KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Long enough for a UUID, and too short for a key in base64 or hexadecimal, given by mistake.
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
 
 
 def check_key_id(key_id: str) -> str:
     """Return the key id if it can be one.
 
     Raises:
-        KeyMaterialError: it is not 1 to 64 ASCII letters, digits, dots, dashes and underscores.
+        KeyMaterialError: it is not 1 to 40 ASCII letters, digits, dots, dashes and underscores.
     """
     if not _is_key_id(key_id):
         # The value is not shown: a key pasted into the id's place must not end up in a log.
         raise KeyMaterialError(
-            "a key id is not 1 to 64 ASCII letters, digits and . _ - (it is not shown here, in "
+            "a key id is not 1 to 40 ASCII letters, digits and . _ - (it is not shown here, in "
             "case it is a key); name keys after their date, such as 2026-11"
         )
     return key_id

@@ -35,7 +35,7 @@ ENCRYPT_WITH_OPTIONS: Final = (
 )
 
 DECRYPT: Final = "SELECT pgp_sym_decrypt(%(ciphertext)s::bytea, %(key)s::text)"
-"""Reads its options from the ciphertext, and fails with "Wrong key or corrupt data"."""
+"""Reads its options from the ciphertext; else "Wrong key or corrupt data", SQLSTATE 39000."""
 
 DECRYPT_BYTES: Final = "SELECT pgp_sym_decrypt_bytea(%(ciphertext)s::bytea, %(key)s::text)"
 
