@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
-from pglab.cache.early import refresh_now
-from pglab.cache.entries import MARKER_BYTES, Codec, Envelope, PoisonedError, new_token
+from pglab.cache.batch import Batch
+from pglab.cache.entries import MARKER_BYTES, Codec, PoisonedError
 from pglab.cache.guard import Guard
 from pglab.cache.keys import KeySpace
-from pglab.cache.loading import Loading, token_of
+from pglab.cache.loading import Loading
 from pglab.cache.metrics import Counts, Event, Metrics, Step
 from pglab.cache.policy import Policy, Protection
+from pglab.cache.refresh import Refreshing
 from pglab.cache.shelf import AwayError, Shelf
 from pglab.cache.wire import Wire
 from pglab.errors import ConfigError
@@ -35,7 +35,8 @@ class CacheAside(Generic[K, V]):
     """Reads through Redis, and never fails because of it.
 
     A read is answered by a fresh entry, or by one load. What it promises about writes is said in
-    :mod:`pglab.cache`.
+    :mod:`pglab.cache`. Threads may share one; a process that forks should make its own afterwards.
+    A loader must not read the key that it is loading.
 
     Args:
         redis: a redis-py client; says where the server is. Connections of our own are used, with
@@ -110,7 +111,6 @@ class CacheAside(Generic[K, V]):
             )
         self.keys = keys
         self._name: Any = keys.name
-        self._load_many = load_many
         self._on_event = on_event
         self._metrics = Metrics()
         self._codec: Codec[V] = Codec(
@@ -126,9 +126,13 @@ class CacheAside(Generic[K, V]):
             loader, self._shelf, self._codec, self.policy, self._tell
         )
         self._early = protection == "early"
-        self._refreshing: set[str] = set()
-        # Starts its threads when it is first given work.
-        self._executor = ThreadPoolExecutor(2, thread_name_prefix="pglab cache refresh")
+        self._refreshing: Refreshing[K, V] = Refreshing(
+            self._loading, self._shelf, self.policy, self._tell
+        )
+        self._batch: Batch[K, V] = Batch(
+            load_many, keys=keys, shelf=self._shelf, guard=self._guard, codec=self._codec,
+            loading=self._loading, refreshing=self._refreshing, tell=self._tell,
+        )  # fmt: skip
 
     # Reading
 
@@ -159,7 +163,7 @@ class CacheAside(Generic[K, V]):
                 self._loading.poisoned(name, error)
             else:
                 if self._early or time.time() * 1e3 >= entry.fresh_until_ms:
-                    return self._not_quite_fresh(key, name, raw, entry)
+                    return self._refreshing.value(key, name, raw, entry)
                 if entry.value is None:
                     self._tell("negative", name)
                     return None
@@ -186,54 +190,6 @@ class CacheAside(Generic[K, V]):
         self._tell("fallthrough", name)
         return self._loading.direct(key, name, name)
 
-    def _not_quite_fresh(self, key: K, name: str, raw: bytes, entry: Envelope[V]) -> V | None:
-        now_ms = time.time() * 1e3
-        if now_ms >= entry.fresh_until_ms and self.policy.stale_s:
-            self._tell("stale", name)
-            self._refresh_behind(key, name, token_of(raw))
-            return entry.value
-        self._tell("negative" if entry.value is None else "hit", name)
-        # Without stale_s, Redis is about to remove what is past its time: clocks differ a little.
-        if (
-            self._early
-            and name not in self._refreshing
-            and refresh_now(now_ms, entry.fresh_until_ms, entry.load_us, self.policy.beta)
-        ):
-            self._refreshing.add(name)
-            try:
-                self._tell("early", name)
-                return self._loading.refresh(key, name, token_of(raw))
-            finally:
-                self._refreshing.discard(name)
-        return entry.value
-
-    def _refresh_behind(self, key: K, name: str, seen: bytes) -> None:
-        if name in self._refreshing:
-            return
-        self._refreshing.add(name)
-        try:
-            self._executor.submit(self._refresh, key, name, seen)
-        except RuntimeError:  # closed, or the interpreter is ending
-            self._refreshing.discard(name)
-
-    def _refresh(self, key: K, name: str, seen: bytes) -> None:
-        lock, token = f"{name}:refresh", new_token()
-        lease_ms = max(1, round(self.policy.lease_s * 1e3))
-        try:
-            # Of all processes one; if its thread dies, another may when the lock has expired.
-            if self._shelf.lease(lock, token, lease_ms) is None:
-                try:
-                    self._loading.refresh(key, name, seen)
-                finally:
-                    self._shelf.release(lock, token)
-        except (AwayError, PoisonedError):
-            return
-        except Exception:  # noqa: BLE001 - nobody waits for it here
-            # Counted as a load_error; whoever reads after the entry's end meets it again.
-            _log.debug("refreshing %s failed", name, exc_info=True)
-        finally:
-            self._refreshing.discard(name)
-
     def get_many(self, keys: Iterable[K]) -> dict[K, V | None]:
         """Return several values: one MGET, and one question of ``load_many`` for what is missing.
 
@@ -243,100 +199,7 @@ class CacheAside(Generic[K, V]):
             ConfigError: a key cannot be a key, or there is no ``load_many``.
             Exception: what the loader raised.
         """
-        if self._load_many is None:
-            raise ConfigError("get_many needs load_many=; give it to CacheAside, or use get")
-        names: dict[K, str] = {key: self._name(key) for key in keys}
-        if not names:
-            return {}
-        found: dict[K, V | None] = {}
-        trusted = self._guard.trusted
-        if trusted:
-            try:
-                answers = self._shelf.ask("", "MGET", *names.values())
-                if type(answers) is not list or len(answers) != len(names):
-                    raise self._shelf.failed("", TypeError(f"MGET was answered {answers!r:.40}"))
-            except (AwayError, PoisonedError):
-                trusted = False
-            else:
-                for (key, name), raw in zip(names.items(), answers, strict=True):
-                    self._take(key, name, raw, found)
-        missing = {key: name for key, name in names.items() if key not in found}
-        if missing:
-            if not trusted:
-                self._guard.keep_recovering()
-            self._tell("miss" if trusted else "fallthrough", "", times=len(missing))
-            found.update(self._load_missing(missing, store=trusted))
-        return {key: found[key] for key in names}
-
-    def _take(self, key: K, name: str, raw: Any, found: dict[K, V | None]) -> None:
-        if type(raw) is not bytes or len(raw) <= MARKER_BYTES:
-            return
-        try:
-            entry = self._codec.decode(raw, name)
-        except PoisonedError as error:
-            self._loading.poisoned(name, error)
-            return
-        found[key] = entry.value
-        if self.policy.stale_s and time.time() * 1e3 >= entry.fresh_until_ms:
-            self._tell("stale", name)
-            self._refresh_behind(key, name, token_of(raw))
-        else:
-            self._tell("negative" if entry.value is None else "hit", name)
-
-    def _load_missing(self, missing: dict[K, str], *, store: bool) -> dict[K, V | None]:
-        assert self._load_many is not None  # noqa: S101 - get_many looked
-        tokens = {key: new_token() for key in missing}
-        held: dict[K, str] = {}
-        if store:
-            lease_ms = max(1, round(self.policy.lease_s * 1e3))
-            try:
-                answers = self._shelf.ask_all(
-                    [
-                        self._shelf.lease_command(name, tokens[key], lease_ms)
-                        for key, name in missing.items()
-                    ]
-                )
-            except (AwayError, PoisonedError):
-                answers = []
-            held = {
-                key: name
-                for (key, name), answer in zip(missing.items(), answers, strict=False)
-                if answer is None or answer == tokens[key]
-            }
-        began = time.perf_counter()
-        try:
-            loaded = self._load_many(list(missing))
-        except BaseException as error:
-            self._tell("load_error", "", time.perf_counter() - began, type(error).__name__)
-            for key, name in held.items():
-                self._shelf.release(name, tokens[key])
-            raise
-        took = time.perf_counter() - began
-        self._tell("load", "", took, f"{len(missing)} keys")
-        values = {key: loaded.get(key) for key in missing}
-        self._store_many(
-            {key: (name, tokens[key], values[key]) for key, name in held.items()}, took
-        )
-        return values
-
-    def _store_many(self, held: dict[K, tuple[str, bytes, V | None]], took_s: float) -> None:
-        entries = []
-        for name, token, value in held.values():
-            entry = (
-                self._loading.entry(name, token, value, took_s)
-                if took_s <= self.policy.lease_s
-                else None
-            )
-            if entry is None:
-                self._shelf.release(name, token)
-            else:
-                entries.append((name, token, *entry))
-        try:
-            stored = self._shelf.store_all(entries)
-        except (AwayError, PoisonedError):
-            return
-        for (name, *_), done in zip(entries, stored, strict=True):
-            self._tell("store" if done else "refused", name)
+        return self._batch.get(keys)
 
     # Writing
 
@@ -388,7 +251,7 @@ class CacheAside(Generic[K, V]):
     def close(self) -> None:
         """End the threads and the connections; what is still pending is forgotten."""
         self._guard.close()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._refreshing.close()
         self._wire.close()
 
     def __enter__(self) -> Self:

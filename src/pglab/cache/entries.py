@@ -22,7 +22,15 @@ import msgspec
 
 from pglab.errors import ConfigError
 
-__all__ = ["MARKER_BYTES", "TOKEN_BYTES", "Codec", "Envelope", "PoisonedError", "new_token"]
+__all__ = [
+    "MARKER_BYTES",
+    "TOKEN_BYTES",
+    "Codec",
+    "Envelope",
+    "PoisonedError",
+    "new_token",
+    "token_of",
+]
 
 V = TypeVar("V")
 
@@ -54,6 +62,11 @@ class Envelope(msgspec.Struct, Generic[V], array_like=True, forbid_unknown_field
     fresh_until_ms: int
     load_us: int
     value: V | None
+
+
+def token_of(raw: bytes) -> bytes:
+    """Return an entry's token."""
+    return raw[:TOKEN_BYTES]
 
 
 _process = secrets.token_hex(5)

@@ -55,9 +55,9 @@ class Loading(Generic[K, V]):
         self._loader = loader
         self._shelf = shelf
         self._codec = codec
-        self._policy = policy
+        self.policy = policy
         self._tell = tell
-        self._lease_ms = max(1, round(policy.lease_s * 1e3))
+        self.lease_ms = max(1, round(policy.lease_s * 1e3))
         self.flights: Flights[V | None] = Flights()
 
     # Without Redis
@@ -70,11 +70,11 @@ class Loading(Generic[K, V]):
             name: its name in Redis.
             flight: what the threads have in common.
         """
-        if self._policy.protection != "lock":
+        if self.policy.protection != "lock":
             return self.load(key, name)[0]
         try:
             value, shared = self.flights.share(
-                flight, lambda: self.load(key, name)[0], wait_s=self._policy.lease_s
+                flight, lambda: self.load(key, name)[0], wait_s=self.policy.lease_s
             )
         except (AbandonedError, TimeoutError):
             return self._after_waiting_in_vain(key, name)
@@ -101,7 +101,7 @@ class Loading(Generic[K, V]):
 
     def missed(self, key: K, name: str) -> V | None:
         """Return the value of a key that Redis did not have."""
-        if self._policy.protection != "lock":
+        if self.policy.protection != "lock":
             return self._unprotected(key, name)
         token = new_token()
         flight, _ = self.flights.join(token)
@@ -117,11 +117,11 @@ class Loading(Generic[K, V]):
         return value
 
     def _race(self, key: K, name: str, token: bytes, owned: list[Any]) -> V | None:
-        deadline = time.monotonic() + self._policy.lease_s
+        deadline = time.monotonic() + self.policy.lease_s
         waited = False
         while True:
             try:
-                found = self._shelf.lease(name, token, self._lease_ms)
+                found = self._shelf.lease(name, token, self.lease_ms)
                 if found is not None and len(found) > MARKER_BYTES:
                     value = self._codec.decode(found, name).value
                     if waited:
@@ -150,7 +150,7 @@ class Loading(Generic[K, V]):
 
     def _wait(self, key: K, name: str, flight: Future[V | None]) -> V | None:
         try:
-            value = flight.result(self._policy.lease_s)
+            value = flight.result(self.policy.lease_s)
         except (AbandonedError, TimeoutError):
             return self._after_waiting_in_vain(key, name)
         finally:
@@ -181,13 +181,13 @@ class Loading(Generic[K, V]):
             return  # the lease expires
 
     def _unprotected(self, key: K, name: str) -> V | None:
-        if not self._policy.leases:
+        if not self.policy.leases:
             value, took = self.load(key, name)
             self.store(name, None, value, took)
             return value
         token = new_token()
         try:
-            found = self._shelf.lease(name, token, self._lease_ms)
+            found = self._shelf.lease(name, token, self.lease_ms)
             if found is not None and len(found) > MARKER_BYTES:  # somebody stored it just now
                 return self._codec.decode(found, name).value
         except AwayError:
@@ -215,7 +215,7 @@ class Loading(Generic[K, V]):
             value: the value.
             took_s: what loading it took, seconds.
         """
-        if took_s > self._policy.lease_s:  # older than an unseen invalidation may make it
+        if took_s > self.policy.lease_s:  # older than an unseen invalidation may make it
             self._tell("refused", name, None, "the load outlasted its lease")
             return False
         entry = self.entry(name, seen or new_token(), value, took_s)
@@ -239,7 +239,7 @@ class Loading(Generic[K, V]):
         self, name: str, token: bytes, value: V | None, took_s: float
     ) -> tuple[bytes, int] | None:
         """Return an entry and for how many milliseconds Redis is to keep it; None: not at all."""
-        ttl_ms = self._policy.ttl_ms(negative=value is None)
+        ttl_ms = self.policy.ttl_ms(negative=value is None)
         try:
             raw = self._codec.encode(
                 token,
@@ -252,18 +252,13 @@ class Loading(Generic[K, V]):
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             self._tell("oversize", name, None, f"{type(error).__name__}: {error}")
             return None
-        if len(raw) > self._policy.max_bytes:
-            self._tell("oversize", name, None, f"{len(raw):,} of {self._policy.max_bytes:,} bytes")
+        if len(raw) > self.policy.max_bytes:
+            self._tell("oversize", name, None, f"{len(raw):,} of {self.policy.max_bytes:,} bytes")
             return None
-        return raw, ttl_ms + round(self._policy.stale_s * 1e3)
+        return raw, ttl_ms + round(self.policy.stale_s * 1e3)
 
     def refresh(self, key: K, name: str, seen: bytes) -> V | None:
         """Load a key anew and replace the entry of that token, unless it is gone meanwhile."""
         value, took = self.load(key, name)
         self.store(name, seen, value, took)
         return value
-
-
-def token_of(raw: bytes) -> bytes:
-    """Return an entry's token."""
-    return raw[:TOKEN_BYTES]
