@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["SCRATCH", "Entry", "Manifest", "hash_of", "write_whole"]
+from pglab.whole_file import write_whole
+
+__all__ = ["SCRATCH", "Entry", "Manifest", "hash_of"]
 
 SCRATCH: Final = ".pglab-new-"  # how the name of a file that is being written begins
 
@@ -64,7 +64,7 @@ class Manifest:
         """Replace the file unless it says the same already."""
         text = self._text()
         if text != self._written:
-            write_whole(self._path, text.encode())
+            write_whole(self._path, text.encode(), prefix=SCRATCH)
             self._written = text
 
     def _text(self) -> str:
@@ -88,17 +88,3 @@ def _parse(content: bytes) -> dict[str, Entry]:
 def hash_of(content: bytes) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file as a whole: who looks sees the old one or the new one, even after a crash."""
-    scratch = path.with_name(f"{SCRATCH}{secrets.token_hex(8)}")
-    try:
-        with scratch.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise

@@ -20,7 +20,8 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from pglab.errors import WorkspaceError
-from pglab.manifest import SCRATCH, Entry, Manifest, hash_of, write_whole
+from pglab.manifest import SCRATCH, Entry, Manifest, hash_of
+from pglab.whole_file import write_whole
 
 __all__ = [
     "Restored",
@@ -198,7 +199,7 @@ def restore(originals: Path, workspace: Path, lesson: str) -> Restored:
             if found is None or hash_of(found) not in {entry and entry.copy, hash_of(fresh)}:
                 kept_as = _free_name(target)
                 target.rename(kept_as)
-        write_whole(target, fresh)
+        write_whole(target, fresh, prefix=SCRATCH)
         manifest.entries[name] = Entry(hash_of(source), hash_of(fresh))
         manifest.write_if_changed()
     return Restored(target, kept_as)
@@ -236,7 +237,7 @@ def _refresh_one(
             manifest[name] = Entry(hash_of(source), "")
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, fresh)
+        write_whole(target, fresh, prefix=SCRATCH)
         manifest[name] = Entry(hash_of(source), hash_of(fresh))
         (tally.refreshed if there else tally.made).append(name)
 

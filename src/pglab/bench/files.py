@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import Any, Final
 
 from pglab.bench.records import FORMAT, SCHEMA, from_json, to_json
 from pglab.bench.results import Result
 from pglab.errors import ResultError
+from pglab.whole_file import write_whole
 
 __all__ = ["FORMAT", "SCHEMA", "from_json", "load", "save", "to_json"]
 
@@ -42,7 +41,7 @@ def save(result: Result, path: str | Path) -> Path:
         raise ResultError(f"this result cannot be saved: {error}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
+        write_whole(path, data)
     except OSError as error:
         raise ResultError(
             f"{path} cannot be written ({error.strerror or error}); choose another path"
@@ -128,17 +127,3 @@ def _laid_out(value: Any, indent: str = "") -> str:
         return "{\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}}}"
     parts = [_laid_out(each, deeper) for each in value]
     return "[\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}]"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # Not a temporary file of the library's: that is for its owner only, and a result is shared.
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with beside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
