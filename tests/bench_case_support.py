@@ -15,10 +15,11 @@ from servers.faults import wait_until
 from support.outside import Outside, open_directory
 
 from pglab.bench import Case, Claim, Draw, Options, Query, Variant
-from pglab.bench.ground import Ground, Place, Servers
+from pglab.bench.ground import Ground, Place
 from pglab.bench.operations import Opened
 from pglab.bench.progress import Progress
 from pglab.bench.results import SizeResult
+from pglab.bench.run_servers import Servers
 from pglab.bench.size_run import SizeRun
 from pglab.config import Settings
 from pglab.servers import lifecycle

@@ -119,6 +119,7 @@ def run(
     from pglab.bench import cases as known
     from pglab.bench import runner
     from pglab.bench.options import Options
+    from pglab.bench.results import Result
 
     if list(cases) == ["fidelity"]:
         _fidelity(quick=quick, rounds=rounds, progress=not no_progress, as_json=as_json)
@@ -165,8 +166,8 @@ def run(
                 progress=not no_progress,
             )
     except BenchError as error:
-        if (kept := getattr(error, "result", None)) is not None:
-            _keep(kept, target)
+        if isinstance(error.result, Result):
+            _keep(error.result, target)
         raise
     if not result.cases:
         click.echo("pglab: Ctrl-C ended it, and nothing was finished", err=True)

@@ -93,7 +93,13 @@ class DiskFullError(LoadError, OSError):
 
 
 class BenchError(PglabError, RuntimeError):
-    """A benchmark cannot be run, or its results cannot be read or compared."""
+    """A benchmark cannot be run, or its results cannot be read or compared.
+
+    Attributes:
+        result: what was finished until then (a ``pglab.bench.Result``); None if nothing was.
+    """
+
+    result: object = None
 
 
 class PlanMismatchError(BenchError):
@@ -101,11 +107,7 @@ class PlanMismatchError(BenchError):
 
 
 class BenchStoppedError(BenchError):
-    """A run ended before its time, for a reason that the message names.
-
-    Attributes:
-        result: what was finished until then (a ``pglab.bench.Result``); None if nothing was.
-    """
+    """A run ended before its time, for a reason that the message names."""
 
     def __init__(self, message: str, *, result: object = None) -> None:
         super().__init__(message)

@@ -14,10 +14,11 @@ from psycopg.rows import tuple_row
 
 from pglab.bench.case import Case, Variant
 from pglab.bench.cases import find, inbox, indexes, jsonb, writes
-from pglab.bench.ground import Ground, Place, Servers
+from pglab.bench.ground import Ground, Place
 from pglab.bench.operations import Query
 from pglab.bench.options import Options
 from pglab.bench.results import CaseResult, Result
+from pglab.bench.run_servers import Servers
 from pglab.bench.runner import run
 from pglab.bench.size_run import parameters_of
 from pglab.errors import PlanMismatchError

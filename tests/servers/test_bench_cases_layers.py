@@ -158,7 +158,7 @@ def test_looking_at_the_plan_leaves_the_statement_prepared(places, meter):
 
     before = prepared()
     assert len(before) == (1 if meter == "libpq" else 2)
-    record = Guard("case", "variant", None, opened, given, writes=False).check()
+    record = Guard("case", "variant", None, opened, given).check()
     assert prepared() == before
     assert record.nodes == ("Result",)
     # Both statements' executions, and none of the guard's own.

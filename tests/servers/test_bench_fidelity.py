@@ -12,9 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from pglab.bench.fidelity import SESSION, fidelity
-from pglab.bench.ground import Servers
 from pglab.bench.pgbench import Pgbench, find_pgbench
 from pglab.bench.placement import placed
+from pglab.bench.run_servers import Servers
 from pglab.errors import BenchError
 from pglab.servers.connect import connect_postgres
 

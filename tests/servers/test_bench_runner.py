@@ -30,6 +30,7 @@ from servers.faults import Kernel, wait_until
 
 from pglab import databases
 from pglab.bench import Call, Draw, Query, Variant, run
+from pglab.bench.guard import Guard
 from pglab.bench.operations import Opened
 from pglab.bench.records import to_json
 from pglab.errors import BenchStoppedError, PlanMismatchError
@@ -177,6 +178,18 @@ def test_plans_are_recorded_with_their_pages_and_the_servers_own_counts(a_run):
             assert done <= each.plan.custom + each.plan.generic <= done + 10
         assert at.variant("one").plan is None
     assert a_run[0].case().buffer_ratio("indexed", SIZE) > 1
+
+
+@pytest.mark.parametrize(("mode", "generic", "custom"), [("generic", 8, 0), ("custom", 0, 8)])
+def test_which_kind_of_plan_the_server_made_is_not_mixed_up(ground, mode, generic, custom):
+    case = a_case(plain(), parameters=Draw("SELECT id FROM messages ORDER BY id LIMIT 9"))
+    with ground.place(case, case.baseline) as place:
+        place.connection.execute(f"SET plan_cache_mode = force_{mode}_plan")
+        opened = case.baseline.operation.open(place, [{"id": 1}])
+        for i in range(8):
+            opened.once(i)
+        found = Guard("case", "variant", None, opened, [{"id": 1}]).check()
+    assert (found.generic, found.custom) == (generic, custom)
 
 
 @pytest.mark.parametrize("meter", ["libpq", "cursor", "core", "simple"])

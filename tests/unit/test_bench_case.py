@@ -9,8 +9,8 @@ from bench_case_support import a_case, indexed, plain
 
 from pglab.bench import Case, Claim, Draw, Options, Query, Variant, run, under_load
 from pglab.bench.faults import as_raised, end_of_run, told
-from pglab.bench.ground import Servers
 from pglab.bench.options import QUICK_SIZES, sizes_of
+from pglab.bench.run_servers import Servers
 from pglab.errors import BenchError, BenchStoppedError, DiskFullError, ServerUnreachableError
 from pglab.plans import Plan
 

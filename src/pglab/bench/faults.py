@@ -25,7 +25,7 @@ def as_raised(error: Exception, kept: object | None) -> PglabError:
     """
     found = end_of_run(error) or error
     if isinstance(found, BenchError):
-        vars(found)["result"] = kept
+        found.result = kept
         return found
     if kept is None and isinstance(found, PglabError):
         return found

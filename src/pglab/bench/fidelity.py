@@ -22,11 +22,12 @@ from pglab.bench import machine, measure
 from pglab.bench.faults import as_raised
 from pglab.bench.fidelity_results import Compared, Fidelity
 from pglab.bench.fidelity_statements import CASE, STATEMENTS, Statement
-from pglab.bench.ground import Ground, Place, Servers
+from pglab.bench.ground import Ground, Place
 from pglab.bench.guard import Guard
 from pglab.bench.operations import Meter, Query
 from pglab.bench.pgbench import Pgbench, find_pgbench, median_us
 from pglab.bench.placement import Mode, check_mode, is_here, placed
+from pglab.bench.run_servers import Servers
 from pglab.bench.size_run import checkpoint
 from pglab.errors import BenchError
 from pglab.load.progress import bar
@@ -212,8 +213,7 @@ class _Run:
             yield opened.once
             Guard(
                 CASE.name, f"{statement.name} through {meter}", statement.variant.claim, opened,
-                list(parameters), writes=False,
-            ).check()  # fmt: skip
+                list(parameters)).check()  # fmt: skip
 
     def _pgbench(
         self, statement: Statement, place: Place, largest: int, transactions: int

@@ -39,7 +39,6 @@ class Guard:
         claim: the plan that it must be; None if the variant claims none.
         opened: the operation.
         parameters: of which some are tried.
-        writes: the statement changes rows: it is run only in a transaction that is rolled back.
     """
 
     case: str
@@ -47,7 +46,6 @@ class Guard:
     claim: Claim | None
     opened: Opened
     parameters: list[Parameters]
-    writes: bool
 
     def check(self, before: PlanRecord | None = None) -> PlanRecord | None:
         """Return the plan as it is now.
@@ -57,7 +55,6 @@ class Guard:
 
         Raises:
             PlanMismatchError: it is not the plan that is claimed.
-            BenchError: the statement has changed from one plan to another meanwhile.
         """
         connection = self.opened.connection
         if connection is None or not self.opened.check:

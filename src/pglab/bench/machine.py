@@ -16,7 +16,7 @@ import psycopg
 from psycopg import pq
 
 if TYPE_CHECKING:
-    from pglab.bench.ground import Servers
+    from pglab.bench.run_servers import Servers
 
 __all__ = ["background", "background_notes", "clock_cost_ns", "describe"]
 

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pglab.bench.case import Case, Claim, Draw, Variant
-from pglab.bench.ground import Ground, Servers
+from pglab.bench.ground import Ground
 from pglab.bench.operations import Query
 from pglab.bench.options import Options
 from pglab.bench.placement import check_mode
 from pglab.bench.progress import Progress
+from pglab.bench.run_servers import Servers
 from pglab.bench.size_run import SizeRun
 from pglab.bench.statistics import Ratio, ratio_of_medians, width
 from pglab.errors import BenchError, PglabError

@@ -20,10 +20,11 @@ import numpy as np
 from pglab.bench import machine, measure
 from pglab.bench.case import Case, check_sizes
 from pglab.bench.faults import as_raised, end_of_run, told
-from pglab.bench.ground import SESSION, Ground, Servers
+from pglab.bench.ground import SESSION, Ground
 from pglab.bench.options import Options, sizes_of
 from pglab.bench.progress import Progress
 from pglab.bench.results import CaseResult, Result, SizeResult
+from pglab.bench.run_servers import Servers
 from pglab.bench.size_run import SizeRun
 from pglab.errors import (
     BenchError,

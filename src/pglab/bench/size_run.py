@@ -213,7 +213,6 @@ class SizeRun:
             )
         guard = Guard(
             self._case.name, variant.name, variant.claim, opened, list(self._parameters),
-            self._case.writes,
         )  # fmt: skip
         return _Running(variant, place, opened, guard, fingerprint(self._watcher, place.schema))
 
