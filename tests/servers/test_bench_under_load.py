@@ -138,6 +138,13 @@ def test_a_case_that_writes_is_refused():
     assert "run it without --clients and --rate" in str(caught.value)
 
 
+def test_a_case_with_something_to_do_before_each_round_is_refused():
+    prepared = Variant("prepared", Query(BY_ID, before=("SELECT 1",)))
+    case = a_case(prepared, operations=1)
+    with pytest.raises(BenchError, match="no rounds between which to do it"):
+        under_load.run(case, clients=(1,), **SHORT)
+
+
 def test_operations_that_find_nothing_are_refused():
     nothing = Query("SELECT id FROM messages WHERE -id = %(id)s")
     with pytest.raises(BenchError, match="found no rows"):

@@ -258,3 +258,45 @@ def test_every_html_table_has_a_caption_and_scopes():
     grid = Grid("c", ("a", "b"), (("x", "1"),), frozenset({1}))
     assert '<th scope="row" align="left">x</th>' in grid.html()
     assert '<th scope="col" class="n" align="right">b</th>' in grid.html()
+
+
+def test_a_cached_case_tells_from_which_hit_rate_on_it_pays():
+    case = made.bars_case({"PostgreSQL": 100.0, "Redis hit": 50.0, "Redis miss": 200.0})
+    (line,) = [each for each in findings.notes(case) if "hit rate" in each]
+    # 50 h + 200 (1 - h) < 100 from h = 2/3 on; the rounds scatter a little.
+    share = float(line.split("hit rate of ")[1].split(" %")[0])
+    assert 60 < share < 73
+    assert "a miss" in line
+    assert line in tables.text(made.result(case))
+
+
+def test_a_case_without_a_cache_tells_of_no_hit_rate():
+    assert not [each for each in findings.notes(made.growth_case()) if "hit rate" in each]
+
+
+@pytest.mark.parametrize(("buffers", "said"), [(5.0, True), (900.0, False)])
+def test_pages_are_told_where_a_variant_touches_far_fewer(buffers: float, said: bool):
+    case = made.growth_case()
+    first, *others = case.sizes[-1].variants
+    largest = dataclasses.replace(
+        case.sizes[-1],
+        variants=(
+            dataclasses.replace(first, plan=made.plan("Seq Scan", buffers=1_000)),
+            *(dataclasses.replace(v, plan=made.plan("Index", buffers=buffers)) for v in others),
+        ),
+    )
+    case = dataclasses.replace(case, sizes=(*case.sizes[:-1], largest))
+    told = [each for each in findings.notes(case) if "times fewer pages" in each]
+    assert bool(told) == said
+    assert not said or "200 times fewer pages than" in told[0]
+
+
+def test_what_writes_cost_besides_time_has_columns():
+    case = made.rate_case()
+    at = case.sizes[0]
+    measured = dataclasses.replace(at.variants[0], measures={"wal_bytes_per_row": 993.4})
+    at = dataclasses.replace(at, variants=(measured, *at.variants[1:]))
+    shown = tables.case_grid(dataclasses.replace(case, sizes=(at,))).text()
+    assert "WAL B/row" in shown
+    assert "993" in shown
+    assert "WAL" not in tables.case_grid(case).text()

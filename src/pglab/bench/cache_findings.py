@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pglab.bench.break_even import break_even_hit_rate
-from pglab.bench.results import CaseResult, SizeResult
 from pglab.bench.words import duration, messages
+
+if TYPE_CHECKING:
+    from pglab.bench.results import CaseResult, SizeResult
 
 __all__ = ["ALONE", "break_even_lines"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from pglab.bench.cache_findings import break_even_lines
 from pglab.bench.statistics import (
     Growth,
     Interval,
@@ -12,7 +13,7 @@ from pglab.bench.statistics import (
     median_interval,
     ratio_of_medians,
 )
-from pglab.bench.verdict import judge
+from pglab.bench.verdict import judge, pages_text
 from pglab.bench.words import interval, messages
 from pglab.errors import BenchError
 
@@ -40,6 +41,7 @@ BASIS: Final[dict[Basis, str]] = {
     "time a row": "rows a second",
 }
 """What variants are compared by, for a note."""
+_WORTH_SAYING: Final = 2
 
 
 def basis(case: CaseResult) -> Basis:
@@ -148,6 +150,8 @@ def notes(case: CaseResult) -> list[str]:
             (v.theory for at in case.sizes for v in at.variants if v.name == name and v.theory), ""
         )
         found.append(f"{name} {growth_sentence(growth, theory)}.")
+    found += [f"{line}." for line in break_even_lines(case)]
+    found += _pages_line(case)
     said: dict[str, list[int]] = {}
     for at in case.sizes:
         for sentence in _said(case, at):
@@ -157,6 +161,23 @@ def notes(case: CaseResult) -> list[str]:
         where = "" if everywhere else f"{' and '.join(f'{size:,}' for size in sizes)} messages: "
         found.append(f"{where}{sentence}.")
     return found
+
+
+def _pages_line(case: CaseResult) -> list[str]:
+    """Return how many times fewer pages than the baseline the best variant touches: no clock."""
+    if not case.sizes:
+        return []
+    at = case.at()
+    names = {each.name for each in at.variants}
+    if case.baseline not in names:
+        return []
+    fewer = {name: case.buffer_ratio(name) for name in names - {case.baseline}}
+    known = {name: ratio for name, ratio in sorted(fewer.items()) if ratio}
+    if not known or max(known.values()) < _WORTH_SAYING:
+        return []
+    best = max(known, key=lambda name: known[name])
+    text = pages_text(known[best])
+    return [f"At {messages(at.size)} {best} touches {text} than {case.baseline}."]
 
 
 def _said(case: CaseResult, at: SizeResult) -> list[str]:

@@ -93,9 +93,7 @@ def case_grid(case: CaseResult) -> Grid:
     columns: list[tuple[str, Cell]] = [("Variant", lambda _, v, __: v.name)]
     if len(case.sizes) > 1:
         columns.append(("Messages", lambda at, _, __: f"{at.size:,}"))
-    for name, title in (("clients", "Clients"), ("hit_ratio", "Hit ratio")):
-        if any(name in variant.measures for variant in every):
-            columns.append((title, _measure(name)))
+    columns += _measured(every, (("clients", "Clients"), ("hit_ratio", "Hit ratio")))
     columns.append(("Median", lambda _, v, __: duration(float(np.median(v.medians_us)))))
     if case.picture == "hit_ratio":
         columns.append(("Mean", lambda _, v, __: duration(middle(v, "mean").value)))
@@ -106,6 +104,7 @@ def case_grid(case: CaseResult) -> Grid:
         columns.append(("Operations/s", lambda _, v, __: short_count(v.operations_per_second)))
     if any(variant.plan for variant in every):
         columns.append(("Pages", lambda _, v, __: _pages(v)))
+    columns += _measured(every, _OF_WRITES)
     columns += [
         ("Times faster", lambda _, __, ratio: f"{factor(ratio.value)} ({interval(ratio)})"
          if ratio else UNKNOWN),
@@ -124,6 +123,24 @@ def case_grid(case: CaseResult) -> Grid:
         frozenset(range(1, len(names) - 1)),
         tuple(notes(case)),
     )
+
+
+_OF_WRITES: Final = (
+    ("index_pages", "Index pages"),
+    ("wal_bytes_per_row", "WAL B/row"),
+    ("wal_bytes_per_row_after_checkpoint", "WAL B/row after a checkpoint"),
+)
+
+
+def _measured(
+    every: Sequence[VariantResult], wanted: Iterable[tuple[str, str]]
+) -> list[tuple[str, Cell]]:
+    """Return a column for each measure that any variant has."""
+    return [
+        (title, _measure(name))
+        for name, title in wanted
+        if any(name in variant.measures for variant in every)
+    ]
 
 
 def html(result: Result) -> str:
@@ -175,7 +192,7 @@ def _measure(name: str) -> Cell:
         value = variant.measures.get(name)
         if value is None:
             return UNKNOWN
-        return f"{value * 100:.1f} %" if name == "hit_ratio" else f"{value:g}"
+        return f"{value * 100:.1f} %" if name == "hit_ratio" else f"{value:,.0f}"
 
     return cell
 

@@ -19,12 +19,13 @@ from pglab.bench.case import Case, Variant, check_sizes
 from pglab.bench.clients import check_count, check_seconds
 from pglab.bench.closed_loop import closed_loop
 from pglab.bench.faults import as_raised, end_of_run, told
-from pglab.bench.ground import SESSION, Ground, Place, Servers
+from pglab.bench.ground import SESSION, Ground, Place
 from pglab.bench.guard import Guard
 from pglab.bench.open_loop import open_loop
 from pglab.bench.options import Options
 from pglab.bench.progress import Progress
 from pglab.bench.results import CaseResult, Result, Round, SizeResult, VariantResult
+from pglab.bench.run_servers import Servers
 from pglab.bench.runner import case_result
 from pglab.bench.size_run import SETTLED, checkpoint, parameters_of
 from pglab.errors import BenchError
@@ -159,6 +160,7 @@ class _Kept:
             }
             said = [
                 "times are response times, from the intended starts",
+                opened.latency_summary,
                 opened.behind,
                 opened.limit,
             ]
@@ -289,9 +291,13 @@ class _Run:
             raise BenchError(
                 f"case {case.name!r}: {variant.name!r} cannot be run: {told(error)}"
             ) from error
-        plan = Guard(
-            case.name, variant.name, variant.claim, opened, list(drawn), writes=False
-        ).check()
+        if opened.before is not None:
+            raise BenchError(
+                f"case {case.name!r}: something is done before each round of "
+                f"{variant.name!r}, and a load has no rounds between which to do it; run it "
+                "without --clients and --rate"
+            )
+        plan = Guard(case.name, variant.name, variant.claim, opened, list(drawn)).check()
         client = Client(
             ground.servers.token, ground.size, ground.seed, place.schema, place.prefix,
             variant.operation, drawn,
