@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from pglab.bench.placement import check_mode, is_here, is_postgres, placed
+from pglab.bench.placement import check_mode, drawn_cores, is_here, is_postgres, placed
 from pglab.errors import BenchError
 
 needs_affinity = pytest.mark.skipif(
@@ -118,6 +119,34 @@ def test_a_system_that_cannot(server, monkeypatch):
 def test_unpinned_changes_nothing(server):
     with placed("unpinned", [server]) as where:
         assert where.startswith("unpinned: ")
+
+
+@needs_affinity
+def test_a_rounds_cores_are_drawn_for_all_variants_alike(server):
+    mine, theirs = cores(), cores(server)
+    twin = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    rng, seen = np.random.default_rng(22), set()
+    try:
+        for _ in range(40):
+            with drawn_cores([server, twin.pid], rng):
+                assert len(cores()) == len(cores(server)) == 1
+                assert cores(server) == cores(twin.pid)
+                seen.add((*cores(), *cores(server)))
+            assert (cores(), cores(server)) == (mine, theirs)
+    finally:
+        twin.kill()
+        twin.communicate()
+    # Two cores can be drawn in four ways, and 40 rounds miss one of them once in 25,000 times.
+    assert len(seen) >= min(4, len(mine) ** 2)
+
+
+@needs_affinity
+def test_no_cores_are_drawn_if_one_process_cannot_be_placed(server):
+    mine, theirs = cores(), cores(server)
+    with drawn_cores([server, 2**22 + 1], np.random.default_rng(22)):
+        assert (cores(), cores(server)) == (mine, theirs)
+    with drawn_cores([], np.random.default_rng(22)):
+        assert cores() == mine
 
 
 def test_a_mode_that_is_none():

@@ -19,7 +19,7 @@ from pglab.errors import BenchError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Mode", "check_mode", "is_here", "is_postgres", "placed", "scattered"]
+__all__ = ["Mode", "check_mode", "drawn_cores", "is_here", "is_postgres", "placed"]
 
 _LOOK_S: Final = 0.1
 
@@ -28,7 +28,7 @@ _WHY: Final = {
     "auto": "one core for client and servers if the system lets us, else unpinned",
     "one-core": "client and servers on one core",
     "two-cores": "the client on one core and the servers on another",
-    "unpinned": "wherever the system puts them",
+    "unpinned": "each round on cores drawn anew, or wherever the system puts them",
 }
 
 
@@ -60,7 +60,10 @@ def placed(mode: Mode, server_pids: Iterable[int]) -> Iterator[str]:
         BenchError: a placement was insisted on, and the system does not allow it.
     """
     if mode == "unpinned":
-        yield "unpinned: a wake-up on another core may take longer than a look-up"
+        yield (
+            "unpinned: each round on cores drawn anew where they can be, for a wake-up on another "
+            "core may take longer than a look-up"
+        )
         return
     server_pids = list(server_pids)
     trouble = _trouble(mode)
@@ -97,25 +100,32 @@ def placed(mode: Mode, server_pids: Iterable[int]) -> Iterator[str]:
 
 
 @contextmanager
-def scattered(server_pids: Sequence[int], rng: np.random.Generator) -> Iterator[None]:
-    """Put this process and each of the servers' on a core drawn at random; release them after.
+def drawn_cores(server_pids: Sequence[int], rng: np.random.Generator) -> Iterator[None]:
+    """Keep this process on a core drawn at random, and the servers' on another draw, for a round.
 
     Left alone, the system keeps one variant's server process on the client's core and another's
-    on the other for many rounds on end, and a variant seems four times as fast as itself: of 20
-    comparisons of a variant with itself 6 intervals held 1. With a random start before each share
-    of a round all 20 did, and said how little such a run can tell. Where processes cannot be
+    on the other one for many rounds on end, whatever they do: a variant then seems four times as
+    fast as itself, and starting each share of a round on a random core did not help, for the
+    system moves the processes back within milliseconds. So cores are a block of the design as in
+    any experiment: drawn for each round, the same for all its variants. Where processes cannot be
     placed, nothing is done.
 
     Args:
-        server_pids: of the variant that comes next.
+        server_pids: of all variants; none where they mean nothing on this machine.
         rng: draws the cores.
     """
     before: dict[int, set[int]] = {}
     if hasattr(os, "sched_setaffinity") and server_pids:
-        with suppress(OSError):
-            for pid in (0, *server_pids):
+        cores = sorted(os.sched_getaffinity(0))
+        client, server = (int(core) for core in rng.choice(cores, 2))
+        try:
+            for pid, core in ((0, client), *((pid, server) for pid in server_pids)):
                 before[pid] = os.sched_getaffinity(pid)
-                os.sched_setaffinity(pid, {int(rng.choice(sorted(before[pid])))})
+                os.sched_setaffinity(pid, {core})
+        except OSError:
+            # All or none: a round whose variants are placed differently compares nothing.
+            _restore(before)
+            before = {}
     try:
         yield
     finally:

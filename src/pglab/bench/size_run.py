@@ -15,7 +15,7 @@ from pglab.bench.draw import Drawn, draw
 from pglab.bench.faults import end_of_run, one_line
 from pglab.bench.guard import Guard
 from pglab.bench.operations import Query, positional
-from pglab.bench.placement import is_here, is_postgres, placed, scattered
+from pglab.bench.placement import drawn_cores, is_here, is_postgres, placed
 from pglab.bench.results import SizeResult, VariantResult
 from pglab.bench.temperature import FirstLookUps, first_look_ups
 from pglab.bench.watch import check_unchanged, fingerprint
@@ -235,19 +235,22 @@ class SizeRun:
         running.following = running.warm.operations
 
     def _round(self, number: int) -> None:
-        for turn, index in enumerate(self._rng.permutation(len(self._variants)), 1):
-            running = self._variants[index]
-            first, count = running.following, running.count
-            with _naming(running, f"round {number}"):
-                if running.opened.before is not None:
-                    running.opened.before(first, count)
-                self._scatter(running, first)
-                found = measure.timed_round(
-                    running.opened.once, first, count, number=number, place=turn,
-                    misses=None if self._case.writes else self._parameters.misses(first, count),
-                )  # fmt: skip
-            running.rounds.append(found)
-            running.following += count
+        pids = self._server_pids() if self._placement.startswith("unpinned") else []
+        with drawn_cores(pids, self._rng):
+            for turn, index in enumerate(self._rng.permutation(len(self._variants)), 1):
+                running = self._variants[index]
+                first, count = running.following, running.count
+                with _naming(running, f"round {number}"):
+                    if running.opened.before is not None:
+                        running.opened.before(first, count)
+                    found = measure.timed_round(
+                        running.opened.once, first, count, number=number, place=turn,
+                        misses=(
+                            None if self._case.writes else self._parameters.misses(first, count)
+                        ),
+                    )  # fmt: skip
+                running.rounds.append(found)
+                running.following += count
         self._check_redis(number)
 
     def _check_again(self) -> None:
@@ -286,14 +289,6 @@ class SizeRun:
         except BenchError:
             running.refused = True
             raise
-
-    def _scatter(self, running: _Running, first: int) -> None:
-        """Begin a share of an unpinned round on cores drawn anew, with one operation untimed."""
-        if self._placement.startswith("unpinned") and not self._case.writes:
-            own = {one.info.backend_pid for one in running.place.connections}
-            pids = own & set(self._server_pids())  # none where they mean nothing here
-            with scattered(sorted(pids), self._rng):
-                running.opened.once(first)
 
     def _server_pids(self) -> list[int]:
         servers = self._ground.servers
