@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pglab.bench.scratch_redis import ScratchRedis
+from pglab.servers.scratch import ScratchRedis
 
 if TYPE_CHECKING:
     from pglab.cache import CacheAside, Counts

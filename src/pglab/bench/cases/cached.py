@@ -14,13 +14,15 @@ an index finds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 from pglab.bench.cache_findings import ALONE
 from pglab.bench.cache_reads import Read
 from pglab.bench.case import Case, Claim, Draw, Variant
 from pglab.bench.cases._reading import MISS_TTL_MS, Reading
+from pglab.bench.cases._sql import PAGE_INDEX
 from pglab.queries import sql
 
 __all__ = ["CASES"]
@@ -139,12 +141,13 @@ def _case(
     sizes: Sequence[int],
     expected: str,
     operations: int | None = None,
+    twins: Mapping[str, str] | None = None,
 ) -> Case:
     return Case(
         name=name,
         question=question,
         variants=variants,
-        twins={},
+        twins=twins or {},
         parameters=draw,
         sizes=sizes,
         group="cached",
@@ -212,6 +215,22 @@ CASES: Final = (
         expected="Redis 1.7 times as fast, where the rows lie on 54 pages "
         "(shared/reference/benchmarking.md), and less here, where a chat's newest lie on 18: an "
         "index is the first cache",
+    ),
+    _case(
+        "cached-page-scattered",
+        "And what, where each of the 50 messages lies on a page of its own?",
+        Draw(_PAGES, count=256),
+        tuple(
+            replace(each, setup=(PAGE_INDEX,))
+            for each in (
+                _alone(_PAGE, _PAGE_CLAIM),
+                *_hits_and_misses(_PAGE, _PAGE_CLAIM, "Redis"),
+            )
+        ),
+        twins={"messages": "SELECT * FROM messages ORDER BY hashint8(id)"},
+        sizes=_SIZES,
+        expected="Redis at least 1.7 times as fast: 50 rows on 50 pages, as in a table that many "
+        "chats wrote at once (54 pages; shared/reference/benchmarking.md)",
     ),
     _case(
         "cached-inbox",
