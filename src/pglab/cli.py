@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ from pglab import __version__
 from pglab.cli_bench import bench
 from pglab.cli_shared import json_option, print_json
 from pglab.config import VARIABLES, Settings
-from pglab.errors import NoServerError, PglabError
+from pglab.errors import ConfigError, NoServerError, PglabError
 
 if TYPE_CHECKING:
+    from pglab.doctor import Finding
     from pglab.servers.lifecycle import Running
 
 __all__ = ["main"]
@@ -158,7 +159,15 @@ def status(as_json: bool) -> None:
 @cli.command()
 @json_option
 @click.option("--settings", "show_settings", is_flag=True, help="List the variables instead.")
-def doctor(as_json: bool, show_settings: bool) -> None:
+@click.option(
+    "--url",
+    is_flag=False,
+    flag_value="",
+    metavar="[URL]",
+    help="Look at one PostgreSQL server instead: the one that DATABASE_URL names, or URL, written "
+    "without its password (that comes from PGPASSWORD or a password file).",
+)
+def doctor(as_json: bool, show_settings: bool, url: str | None) -> None:
     """Check that lessons can run here; for each fault, say what to do."""
     if show_settings:
         width = max(map(len, VARIABLES))
@@ -168,7 +177,7 @@ def doctor(as_json: bool, show_settings: bool) -> None:
     from pglab.doctor import examine
 
     findings = []
-    for finding in examine():
+    for finding in examine() if url is None else _examine_url(url):
         findings.append(finding)
         if not as_json:
             mark, colour = _MARKS[finding.status]
@@ -185,10 +194,26 @@ def doctor(as_json: bool, show_settings: bool) -> None:
     elif faults:
         names = ", ".join(finding.check for finding in faults)
         click.secho(f"\nA lesson cannot run yet: {names}.", fg="red")
-    else:
+    elif url is None:
         click.secho("\nEverything a lesson needs is here. Next: pglab lab", fg="green")
     if faults:
         sys.exit(1)
+
+
+def _examine_url(url: str) -> Iterator[Finding]:
+    from pglab.config import Secret
+    from pglab.connections.anatomy import parse
+    from pglab.doctor_url import examine_url
+
+    if url and parse(url).get("password"):
+        raise ConfigError(
+            "a password on the command line can be read by everybody on this machine, and stays "
+            "in the shell's history; put the URL into DATABASE_URL, and run: pglab doctor --url"
+        )
+    url = url or os.environ.get("DATABASE_URL", "")
+    if not url:
+        raise ConfigError("DATABASE_URL is not set; set it, or name a server: --url URL")
+    return examine_url(Secret(url))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pglab.servers.endpoint import PostgresEndpoint
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "ask_extensions", "examine", "may_create_databases", "time_zones"]
 
 Status = Literal["ok", "note", "fault"]
 
@@ -219,19 +219,9 @@ def _ask_postgres(
         yield Finding("PostgreSQL", "fault", detail, "the lessons need PostgreSQL 15 or later")
     else:
         yield Finding("PostgreSQL", "ok", detail)
-    yield _may_create_databases(connection)
-    rows = connection.execute("SELECT name FROM pg_available_extensions").fetchall()
-    available = {row[0] for row in rows}
-    missing = [name for name in _EXTENSIONS if name not in available]
-    if missing:
-        lessons = "; ".join(f"{name} (lesson {_EXTENSIONS[name]})" for name in missing)
-        yield Finding(
-            "extensions", "note", f"missing: {lessons}",
-            "those lessons show kept results there; another source has them all",
-        )  # fmt: skip
-    else:
-        yield Finding("extensions", "ok", f"all {len(_EXTENSIONS)} that the lessons use")
-    yield _time_zones(connection)
+    yield may_create_databases(connection)
+    yield ask_extensions(connection)
+    yield time_zones(connection)
     row = connection.execute(
         "SELECT setting, current_setting('ssl') FROM pg_settings WHERE name = 'ssl_library'"
     ).fetchone()
@@ -244,7 +234,22 @@ def _ask_postgres(
         yield Finding("TLS", "ok", f"built with {row[0]}; now {row[1]} (loopback needs none)")
 
 
-def _time_zones(connection: psycopg.Connection[Any]) -> Finding:
+def ask_extensions(connection: psycopg.Connection[Any]) -> Finding:
+    """Tell which of the lessons' extensions the server has."""
+    rows = connection.execute("SELECT name FROM pg_available_extensions").fetchall()
+    available = {row[0] for row in rows}
+    missing = [name for name in _EXTENSIONS if name not in available]
+    if missing:
+        lessons = "; ".join(f"{name} (lesson {_EXTENSIONS[name]})" for name in missing)
+        return Finding(
+            "extensions", "note", f"missing: {lessons}",
+            "those lessons show kept results there; another source has them all",
+        )  # fmt: skip
+    return Finding("extensions", "ok", f"all {len(_EXTENSIONS)} that the lessons use")
+
+
+def time_zones(connection: psycopg.Connection[Any]) -> Finding:
+    """Tell whether the server knows the time zones that lessons travel to."""
     row = connection.execute(
         "SELECT count(*) FROM pg_timezone_names WHERE name IN ('UTC', 'America/Lima')"
     ).fetchone()
@@ -257,7 +262,8 @@ def _time_zones(connection: psycopg.Connection[Any]) -> Finding:
     return Finding("time zones", "ok", "known to the server")
 
 
-def _may_create_databases(connection: psycopg.Connection[Any]) -> Finding:
+def may_create_databases(connection: psycopg.Connection[Any]) -> Finding:
+    """Tell what the role may do: lessons make databases, and some ask what a superuser may."""
     row = connection.execute(
         "SELECT rolsuper, rolcreatedb, rolname FROM pg_roles WHERE rolname = current_user"
     ).fetchone()

@@ -27,10 +27,10 @@ LAYERS = (
         *("encryption", "cache"),
     ),
     ("databases", "templates", "lab"),
-    ("purge", "bench"),
+    ("purge", "bench", "connections"),
     # Verdicts are shown as results are, and a magic asks for them: one layer, without cycles.
     ("notebook", "exercises"),
-    ("manifest", "workspace", "jupyter", "doctor", "cli_shared", "cli_bench", "cli"),
+    ("manifest", "workspace", "jupyter", "doctor", "doctor_url", "cli_shared", "cli_bench", "cli"),
     ("__main__",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
@@ -48,7 +48,17 @@ EXCEPTIONS = {
 VERSION_READERS = frozenset({"pglab.bench.machine", "pglab.cli", "pglab.doctor", "pglab.workspace"})
 
 # Whoever imports pglab pays for these only when they use them.
-HEAVY = ("pandas", "matplotlib", "numpy", "sqlalchemy", "redis", "IPython", "psycopg")
+HEAVY = (
+    "pandas",
+    "matplotlib",
+    "numpy",
+    "sqlalchemy",
+    "redis",
+    "IPython",
+    "psycopg",
+    "cryptography",
+    "pymongo",
+)
 
 
 class Import(NamedTuple):

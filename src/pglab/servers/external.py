@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from pglab.config import Secret
 from pglab.errors import ConfigError, NoServerError, ServerUnreachableError
@@ -10,7 +11,10 @@ from pglab.servers.connect import connect_redis
 from pglab.servers.endpoint import PostgresEndpoint, RedisEndpoint, mask_url
 from pglab.servers.programs import OLDEST_MAJOR
 
-__all__ = ["check_version", "postgres", "redis"]
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["check_version", "postgres", "reason", "redis"]
 
 
 def postgres(url: Secret) -> PostgresEndpoint:
@@ -25,11 +29,10 @@ def postgres(url: Secret) -> PostgresEndpoint:
     try:
         given = {k: str(v) for k, v in conninfo_to_dict(url.reveal()).items() if v is not None}
     except psycopg.ProgrammingError as error:
-        # libpq quotes the piece that it cannot read, and that may be the password.
-        reason = str(error).partition(":")[0].strip().strip('"')
         raise ConfigError(
-            f"DATABASE_URL ({mask_url(url.reveal())}) cannot be read: {reason}; percent-encode "
-            "special characters of the password, as in p%40ss for p@ss, or unset DATABASE_URL"
+            f"DATABASE_URL ({mask_url(url.reveal())}) cannot be read: {reason(error)}; "
+            "percent-encode special characters of the password, as in p%40ss for p@ss, or unset "
+            "DATABASE_URL"
         ) from None
     host = given.pop("host", "") or "localhost"
     if "," in host or "," in given.get("hostaddr", ""):
@@ -47,6 +50,12 @@ def postgres(url: Secret) -> PostgresEndpoint:
         maintenance_database=given.pop("dbname", "") or "postgres",
         options=given,
     )
+
+
+def reason(error: psycopg.ProgrammingError) -> str:
+    """Return why libpq cannot read a URL, without what it quotes: that may be the password."""
+    quoted = r': ".*|(?<=") after ".*|(?<=connection option) ".*'
+    return re.split(quoted, str(error), flags=re.DOTALL)[0].strip()
 
 
 def _port(value: str) -> int:
