@@ -258,6 +258,17 @@ def test_a_cut_ends_connections_and_lets_new_ones_through(endpoint):
             assert connection.execute("SELECT 2").fetchone() == (2,)
 
 
+def test_the_end_of_a_way_with_clients_is_quiet(endpoint, caplog, capfd):
+    with way(endpoint) as (network, parameters):
+        client = psycopg.connect(**parameters, autocommit=True)
+        client.execute("SELECT 1")
+        network.fall_silent()
+    assert caplog.records == []  # asyncio complains there of tasks that were cancelled
+    assert capfd.readouterr() == ("", "")
+    assert not network._thread.is_alive()
+    client.close()
+
+
 def test_nothing_listens_after_the_block(endpoint):
     with way(endpoint) as (network, parameters):
         pass

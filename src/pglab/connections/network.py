@@ -54,6 +54,7 @@ class Network:
         self._open = asyncio.Event()
         self._ending = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._trouble: list[OSError] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pglab-network", daemon=True)
@@ -115,13 +116,21 @@ class Network:
         self._ready.set()
         await self._ending.wait()
         server.close()
+        self._open.set()
         self._abort()
+        # Each hears of its end; a task that asyncio.run cancels would complain aloud.
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=_READY_S)
 
     def _abort(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         try:
             there, back = await asyncio.open_connection(*self._target)
         except OSError:
