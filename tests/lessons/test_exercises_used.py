@@ -51,7 +51,8 @@ def test_a_lesson_has_its_own_exercises_in_order() -> None:
         assert opened, path.name
         named = re.findall(r"^%%exercise (\S+)", text, flags=re.MULTILINE)
         assert named == [f"{opened[1]}.{number}" for number in range(1, len(named) + 1)], path.name
-        assert len(named) >= (1 if path.name.startswith("00") else 6), path.name
+        fewest = {"00": 1, "01": 5, "08": 5, "09": 5, "10": 5}.get(path.name[:2], 6)
+        assert len(named) >= fewest, path.name
 
 
 def test_the_package_says_how_to_write_one() -> None:

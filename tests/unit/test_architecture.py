@@ -24,13 +24,34 @@ LAYERS = (
     ("servers",),
     (
         *("schema", "dataset", "load", "queries", "retry", "ingestion", "models", "plans"),
-        *("encryption", "cache"),
+        *("encryption", "cache", "queues", "connection_state", "tls"),
     ),
     ("databases", "templates", "lab"),
-    ("purge", "bench", "connections"),
+    (
+        "purge",
+        "bench",
+        "backup",
+        "monitor",
+        "comparison",
+        "connections",
+        "leaks",
+        "tls_experiment",
+        "tls_relay",
+    ),
     # Verdicts are shown as results are, and a magic asks for them: one layer, without cycles.
     ("notebook", "exercises"),
-    ("manifest", "workspace", "jupyter", "doctor", "doctor_url", "cli_shared", "cli_bench", "cli"),
+    (
+        "manifest",
+        "workspace",
+        "jupyter",
+        "doctor",
+        "doctor_url",
+        "cli_shared",
+        "cli_bench",
+        "cli_backup",
+        "cli_monitor",
+        "cli",
+    ),
     ("__main__",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
