@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from cache_support import Loader, wait_until
 
-from pglab.bench.scratch_redis import ScratchRedis
 from pglab.cache import STEPS, CacheAside, KeySpace, invalidating
 from pglab.errors import ConfigError
+from pglab.servers.scratch import ScratchRedis
 
 pytestmark = pytest.mark.server
 

@@ -15,8 +15,8 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from pglab.bench.cache_soak import soak
-from pglab.bench.scratch_redis import ScratchRedis
 from pglab.cache import CacheAside, KeySpace
+from pglab.servers.scratch import ScratchRedis
 
 pytestmark = pytest.mark.server
 

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from cache_support import Loader, together, wait_until
 
-from pglab.bench.scratch_redis import ScratchRedis
 from pglab.cache import CacheAside, KeySpace
+from pglab.servers.scratch import ScratchRedis
 
 pytestmark = pytest.mark.server
 

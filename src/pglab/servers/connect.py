@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     import psycopg
     import redis
 
-__all__ = ["connect_postgres", "connect_redis", "is_full", "is_lost"]
+__all__ = ["connect_postgres", "connect_redis", "is_full", "is_lost", "without_libpq_variables"]
 
 _environment_lock = threading.Lock()
 
 
 @contextmanager
-def _without_libpq_variables() -> Iterator[None]:
+def without_libpq_variables() -> Iterator[None]:
+    """Hide libpq's variables for the time of one connection attempt."""
     # libpq reads PGSERVICE, PGOPTIONS, PGSSLMODE and more from the environment at each connection,
     # and a parameter cannot unset them all. They come back afterwards.
     with _environment_lock:
@@ -68,7 +69,7 @@ def connect_postgres(
     }
     try:
         if endpoint.managed:
-            with _without_libpq_variables():
+            with without_libpq_variables():
                 return psycopg.connect(**parameters, autocommit=autocommit)
         return psycopg.connect(**parameters, autocommit=autocommit)
     except psycopg.OperationalError as error:

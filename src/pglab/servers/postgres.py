@@ -19,7 +19,7 @@ from pglab.servers.home import Unit, new_password, remove_tree, socket_directory
 from pglab.servers.process import log_tail, ports_to_try, spawn, working_in
 from pglab.servers.programs import EXE, PostgresPrograms
 
-__all__ = ["SETTINGS", "SUPERUSER", "PostgresProcess"]
+__all__ = ["SETTINGS", "SUPERUSER", "PostgresProcess", "default_settings"]
 
 SUPERUSER = "postgres"
 
@@ -213,13 +213,9 @@ class PostgresProcess:
             "port": str(self.port),
             **({"unix_socket_directories": str(self._sockets)} if os.name == "posix" else {}),
             "unix_socket_permissions": "0700",
-            **SETTINGS,
-            # Our wheel reads the system's time zones, and slim images have none; GMT is built in.
-            **({} if _has_time_zones() else {"timezone": "GMT", "log_timezone": "GMT"}),
+            **default_settings(self.programs),
             **self.settings,
         }
-        if not self._has_statement_statistics():
-            del options["shared_preload_libraries"]
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         offset = self.unit.server_log.stat().st_size if self.unit.server_log.exists() else 0
         with self._log() as log:
@@ -247,13 +243,6 @@ class PostgresProcess:
             time.sleep(_POLL_S)
         self.stop()
         return False
-
-    def _has_statement_statistics(self) -> bool:
-        # Some distributions pack contrib apart, and preloading what is missing is fatal.
-        root = self.programs.bin.parent
-        if any(root.glob("lib*/**/pg_stat_statements.*")):
-            return True
-        return any(Path("/usr/lib/postgresql").glob(f"{root.name}/lib/pg_stat_statements.so"))
 
     @staticmethod
     def _is_ready(data: Path, pid: int) -> bool:
@@ -290,6 +279,26 @@ class PostgresProcess:
         if log.exists() and log.stat().st_size > 4_000_000:
             log.replace(log.with_suffix(".log.1"))
         return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def default_settings(programs: PostgresPrograms) -> dict[str, str]:
+    """Return ``SETTINGS`` without what these programs, or this machine, cannot do."""
+    options = {
+        **SETTINGS,
+        # Our wheel reads the system's time zones, and slim images have none; GMT is built in.
+        **({} if _has_time_zones() else {"timezone": "GMT", "log_timezone": "GMT"}),
+    }
+    if not _has_statement_statistics(programs):
+        del options["shared_preload_libraries"]
+    return options
+
+
+def _has_statement_statistics(programs: PostgresPrograms) -> bool:
+    # Some distributions pack contrib apart, and preloading what is missing is fatal.
+    root = programs.bin.parent
+    if any(root.glob("lib*/**/pg_stat_statements.*")):
+        return True
+    return any(Path("/usr/lib/postgresql").glob(f"{root.name}/lib/pg_stat_statements.so"))
 
 
 def _has_time_zones() -> bool:

@@ -44,8 +44,12 @@ def spawn(
     death_signal: signal.Signals,
     stdin: int | IO[Any] = subprocess.DEVNULL,
     stdout: int | IO[Any],
+    own_session: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program as ``account``, in ``/``, its output in ``stdout``.
+
+    With ``own_session`` it does not hear a SIGINT that is meant for our process group, as Ctrl-C in
+    a terminal and "Interrupt kernel" in a notebook send it.
 
     If this process dies, even by SIGKILL, the child receives ``death_signal``: from the kernel on
     Linux, elsewhere from a small watcher that notices the end of a pipe.
@@ -61,6 +65,7 @@ def spawn(
         cwd="/",
         env={**clean_environment(), "LC_ALL": "C"},
         umask=0o077,
+        start_new_session=own_session,
         # What makes this unsafe elsewhere: the supervisor that calls it has one thread.
         preexec_fn=_die_with_parent(death_signal) if sys.platform == "linux" else None,  # noqa: PLW1509
         **identity,
