@@ -24,7 +24,7 @@ LAYERS = (
     ("servers",),
     (
         *("schema", "dataset", "load", "queries", "retry", "ingestion", "models", "plans"),
-        *("encryption", "cache", "queues", "connection_state", "tls"),
+        *("encryption", "cache", "queues", "connection_state", "tls", "tls_relay"),
     ),
     ("databases", "templates", "lab"),
     (
