@@ -5,6 +5,8 @@ Nothing is listed here by hand; a new module below pglab.exercises is found.
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 from psycopg import sql
 
@@ -17,6 +19,9 @@ from pglab.exercises._scene import MOST_ROWS, scene
 from pglab.notebook.statements import split
 
 pytestmark = pytest.mark.server
+
+PYTHON_NOTHING = ("# nothing", "pass", "...", '"""Nothing."""')
+NONSENSE = ("pass", "return [7]")
 
 PROBLEMS = [problem for lesson in lessons() for problem in problems_of(lesson)]
 
@@ -40,7 +45,9 @@ def test_a_lessons_problems_are_numbered(lesson: str) -> None:
 def test_a_problem_is_complete(problem: Problem) -> None:
     assert len(problem.hints) >= 2
     assert len(problem.wrong) >= 3
-    assert len({wrong.sql for wrong in problem.wrong}) == len(problem.wrong)
+    assert len({wrong.text for wrong in problem.wrong}) == len(problem.wrong)
+    for answer in (*problem.solutions, *problem.wrong):
+        assert answer.text == (answer.python if problem.is_python else answer.sql)
     texts = [problem.title, problem.prompt, *problem.hints]
     texts += [solution.why for solution in problem.solutions]
     texts += [wrong.says for wrong in problem.wrong]
@@ -49,24 +56,47 @@ def test_a_problem_is_complete(problem: Problem) -> None:
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.id)
 def test_the_starter_is_not_attempted(problem: Problem) -> None:
-    for text in (problem.starter, f"\n{problem.starter}\n\n", "", STARTER, "/* nothing */ ; ;"):
+    nothing = PYTHON_NOTHING if problem.is_python else (STARTER, "/* nothing */ ; ;")
+    for text in (problem.starter, f"\n{problem.starter}\n\n", "", *nothing):
         assert judge(problem, text, strict=True).status is Status.NOT_ATTEMPTED
 
 
 @pytest.mark.parametrize(("problem", "solution"), cases("solutions"))
 def test_each_solution_passes(problem: Problem, solution) -> None:
-    verdict = check(problem.id, f"-- mine\n{solution.sql};\n", strict=True)
+    text = f"# mine\n{solution.text}\n" if problem.is_python else f"-- mine\n{solution.text};\n"
+    verdict = check(problem.id, text, strict=True)
     assert verdict.solved, verdict
-    if problem.hidden:
+    if problem.hidden and not problem.is_python:
         assert "on other data" in verdict.message
 
 
 @pytest.mark.parametrize(("problem", "wrong"), cases("wrong"))
 def test_each_wrong_answer_fails_with_its_words(problem: Problem, wrong) -> None:
-    verdict = judge(problem, wrong.sql, strict=True)
+    verdict = judge(problem, wrong.text, strict=True)
     assert verdict.status is Status.NOT_YET, verdict
     assert wrong.says in f"{verdict.message}\n{verdict.verbatim}"
-    assert split(wrong.sql), "an answer without a statement proves nothing"
+    assert problem.is_python or split(wrong.text), "an answer without a statement proves nothing"
+
+
+PYTHON = [problem for problem in PROBLEMS if problem.is_python]
+
+
+@pytest.mark.parametrize("problem", PYTHON, ids=lambda problem: problem.id)
+def test_a_careless_answer_is_told_and_never_trips_the_check(problem: Problem) -> None:
+    """What is asked for is there, and returns nonsense: no fault of the exercise's."""
+    slow = any(one.database for one in problem.behaviours)  # a copy of the data for each
+    for nonsense in NONSENSE[:1] if slow else NONSENSE:
+        verdict = judge(problem, returning(nonsense, problem.solutions[0].text), strict=True)
+        assert verdict.status is Status.NOT_YET, f"{nonsense}: {verdict}"
+
+
+def returning(value: str, source: str) -> str:
+    """Return the source with the body of each function or method replaced by one statement."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name != "__init__":
+            node.body = ast.parse(value).body
+    return ast.unparse(tree)
 
 
 QUERIES = [p for p in PROBLEMS if p.answer == "query" and p.hidden]
@@ -83,7 +113,7 @@ def test_a_copied_output_does_not_pass(problem: Problem) -> None:
 
 
 def right_result(problem: Problem) -> Result:
-    with sandbox("visible") as box, scene(box, problem, split(problem.solutions[0].sql)) as made:
+    with sandbox("visible") as box, scene(box, problem, split(problem.solutions[0].text)) as made:
         made.answer(MOST_ROWS)
         assert made.result is not None
         return made.result

@@ -4,8 +4,8 @@ For a learner:
 
     from pglab.exercises import check, hint, progress, solution
 
-    %%exercise schema.1            above the SQL of a cell: run it, and be told
-    check("schema.1", "SELECT …")  the same from Python
+    %%exercise schema.1            above the SQL (or Python) of a cell: run it, and be told
+    check("schema.1", "SELECT …")  the same from Python; the answer is text
     hint("schema.1")               the next hint;  hint("schema.1", 1) the first again
     solution("schema.1")           worked solutions with their reasoning
     problem("schema.1")            the task again
@@ -69,26 +69,67 @@ Checks, cheap ones first; the first that fails is what the learner reads:
   many pages. Of the answer, or of a query of yours after it. Never a time.
 
 No check looks at the words of an answer.
+
+``answer="script"`` is several statements in one transaction, which is rolled back: roles that are
+made in it (or in ``setup``) vanish with it, so that ``Accepts(sql="SET LOCAL ROLE …; …")`` can try
+what they may do, and learners on one server do not meet.
+
+``answer="python"`` is a function or a class. Its checks are ``Behaves``, each with a scenario: a
+function of the lesson's module that puts the answer to work and says what it should not have seen.
+
+    def _reads_once(answer: Answer, world: World) -> None:
+        redis, loads = world.redis(), []
+
+        def load() -> int:
+            loads.append(1)
+            return 7
+
+        expect(answer.cached(redis, "k", load) == 7, "The value of load() does not come back.")
+        answer.cached(redis, "k", load)
+        expect(len(loads) == 1, "The second call loads again.", f"loads: {len(loads)}")
+
+    Problem(
+        id="cache.2",
+        answer="python",
+        starter="def cached(redis, key, load): ...",
+        checks=(Behaves(scenario=_reads_once),),
+        hidden=False,
+        solutions=(Solution(python="def cached(…): …", why="…"),),
+        wrong=(Wrong(python="def cached(…): …", says="The second call loads again."), …),
+        …,
+    )
+
+``answer.name`` is what the cell defines. ``world`` has a Redis of its own (``redis()``, and
+``redis_server`` to kill and to start), with ``Behaves(…, database=True)`` a copy of the data
+(``connect()``), and threads that start together (``together``). A scenario runs in a process that
+is killed at ``limit_s``; errors, endless loops, ``input()`` and the like are told by the engine,
+with the line. With ``database=True`` and ``hidden=True`` it is played a second time on the hidden
+data. The notebook's variables are not there: put imports into the starter.
 '''
 
 from __future__ import annotations
 
 from pglab.exercises import _cards, _engine, _progress, _registry
+from pglab.exercises._behaves import Behaves, NotYet, error_of, expect
 from pglab.exercises._checks import Accepts, Check, Fails, Plan, Refuses, Rows, State
 from pglab.exercises._failures import CannotCheckError, ExerciseUsageError, UnknownProblemError
 from pglab.exercises._plan import IndexOn
 from pglab.exercises._problem import STARTER, Problem, Solution, Wrong
 from pglab.exercises._progress import Progress
 from pglab.exercises._verdict import Status, Verdict
+from pglab.exercises._world import Answer, World
 
 __all__ = [
     "STARTER",
     "Accepts",
+    "Answer",
+    "Behaves",
     "CannotCheckError",
     "Check",
     "ExerciseUsageError",
     "Fails",
     "IndexOn",
+    "NotYet",
     "Plan",
     "Problem",
     "Progress",
@@ -99,8 +140,11 @@ __all__ = [
     "Status",
     "UnknownProblemError",
     "Verdict",
+    "World",
     "Wrong",
     "check",
+    "error_of",
+    "expect",
     "hint",
     "problem",
     "progress",
@@ -108,12 +152,12 @@ __all__ = [
 ]
 
 
-def check(name: str, sql: str, *, strict: bool | None = None, first_line: int = 1) -> Verdict:
-    """Run an answer on a copy of the lesson's data and return the verdict; keep the progress.
+def check(name: str, answer: str, *, strict: bool | None = None, first_line: int = 1) -> Verdict:
+    """Run an answer where it can do no harm, and return the verdict; keep the progress.
 
     Args:
         name: the problem's id, such as ``"indexes.3"``.
-        sql: the answer.
+        answer: the SQL, or the source of the Python, as it stands in a cell.
         strict: raise CannotCheckError where an answer cannot be checked, instead of saying so;
             by default only if PGLAB_EXERCISES_STRICT is set.
         first_line: the number of the answer's first line in the editor, for errors.
@@ -121,7 +165,7 @@ def check(name: str, sql: str, *, strict: bool | None = None, first_line: int = 
     Raises:
         UnknownProblemError: there is no such problem; the message lists near ones.
     """
-    verdict = _engine.judge(_registry.find(name), sql, strict=strict, first_line=first_line)
+    verdict = _engine.judge(_registry.find(name), answer, strict=strict, first_line=first_line)
     _progress.note_verdict(verdict)
     return verdict
 

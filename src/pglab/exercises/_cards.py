@@ -50,7 +50,7 @@ def solution_card(problem: Problem) -> Card:
     for number, solution in enumerate(problem.solutions, 1):
         parts += [
             f"{number}." if many else "",
-            f"```sql\n{solution.sql.strip()}\n```",
+            f"```{'python' if problem.is_python else 'sql'}\n{solution.text.strip()}\n```",
             solution.why,
         ]
     return Card("\n\n".join(part for part in parts if part))

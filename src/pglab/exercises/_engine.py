@@ -11,11 +11,12 @@ from typing import Any, Final
 import psycopg
 
 from pglab.errors import PglabError
+from pglab.exercises import _player
 from pglab.exercises._failures import CannotCheckError
 from pglab.exercises._problem import Problem
 from pglab.exercises._sandbox import Data, Sandbox, sandbox
 from pglab.exercises._scene import AnswerFailedError, Scene, TooSlowError, scene, undo_answer
-from pglab.exercises._verdict import Fault, Status, Verdict
+from pglab.exercises._verdict import ELSEWHERE, Fault, Status, Verdict, not_attempted, praise
 from pglab.notebook.explain_error import describe
 from pglab.notebook.failures import SqlUsageError
 from pglab.notebook.statements import Statement, split
@@ -25,11 +26,6 @@ __all__ = ["STRICT", "judge"]
 
 STRICT: Final = "PGLAB_EXERCISES_STRICT"
 """Set to 1, "cannot check" is raised instead of shown: for tests and for CI."""
-
-_ELSEWHERE: Final = (
-    "Right on the data that you see, and wrong on other data in the same tables: there, something "
-    "else must come out. A value that was copied from the output would explain it.\n"
-)
 
 
 @dataclass(frozen=True)
@@ -80,16 +76,15 @@ def judge(
 
 
 def _judge(problem: Problem, text: str, first_line: int) -> Verdict:
+    if problem.is_python:
+        return _player.judge(problem, text, first_line)
     try:
         statements = split(text)
     except SqlUsageError as error:
         return Verdict(problem, Status.NOT_YET, str(error))
     if not statements or _texts(statements) == _texts(split(problem.starter)):
-        return Verdict(
-            problem,
-            Status.NOT_ATTEMPTED,
-            "there is no statement here yet." if not statements else "the cell is as it was.",
-            remark=f'A hint: hint("{problem.id}"). A worked solution: solution("{problem.id}").',
+        return not_attempted(
+            problem, "the cell is as it was." if statements else "there is no statement here yet."
         )
     fault = _shape(problem, statements)
     if fault is not None:
@@ -100,7 +95,7 @@ def _judge(problem: Problem, text: str, first_line: int) -> Verdict:
         elsewhere, _ = _try_on("hidden", problem, answer)
         if elsewhere is not None:
             # Its rows would tell the next constant to copy.
-            fault = Fault(_ELSEWHERE + elsewhere.message)
+            fault = Fault(ELSEWHERE + elsewhere.message)
     if fault is not None:
         return Verdict(
             problem,
@@ -112,12 +107,9 @@ def _judge(problem: Problem, text: str, first_line: int) -> Verdict:
             f'Stuck? hint("{problem.id}")',
         )
     remark = "" if problem.answer == "query" else "It ran on a copy: your own tables are as before."
-    return Verdict(problem, Status.SOLVED, _praise(problem), result=result, remark=remark)
-
-
-def _praise(problem: Problem) -> str:
-    where = ", here and on other data that you cannot see" if problem.hidden else ""
-    return f"everything that is asked for is right{where}."
+    return Verdict(
+        problem, Status.SOLVED, praise(elsewhere=problem.hidden), result=result, remark=remark
+    )
 
 
 def _texts(statements: list[Statement]) -> list[str]:
@@ -126,16 +118,23 @@ def _texts(statements: list[Statement]) -> list[str]:
 
 # What a transaction cannot undo, and a copy cannot contain: the server's other databases.
 _BEYOND: Final = {"DATABASE", "SYSTEM", "TABLESPACE", "ROLE", "USER", "GROUP"}
+# What would end the transaction in which a script makes its roles, and so leave them behind.
+_TRANSACTION: Final = {"BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE"}
 
 
 def _shape(problem: Problem, statements: list[Statement]) -> Fault | None:
-    if problem.answer != "statements" and len(statements) > 1:
+    if not problem.is_several and len(statements) > 1:
         return Fault(
             f"One statement is asked for; there are {len(statements)} here. None of them was run."
         )
     for statement in statements:
         if statement.copies_through_client:
             return Fault("COPY from or to the client is not possible in a cell; nothing was run.")
+        if problem.answer == "script" and statement.verb in _TRANSACTION:
+            return Fault(
+                f"Leave out {statement.verb}: your statements run in one transaction already, "
+                "which is undone afterwards. Nothing was run."
+            )
         if problem.answer == "statements" and _reaches_beyond(statement):
             return Fault(
                 f"{' '.join(statement.words[:2])} reaches beyond this exercise's copy of the data, "
@@ -225,7 +224,7 @@ def _failed(
 def _wants_an_error(problem: Problem) -> bool:
     from pglab.exercises._checks import Fails
 
-    return any(isinstance(check, Fails) for check in problem.checks)
+    return any(isinstance(check, Fails) for check in problem.sql_checks)
 
 
 def _first_line(error: psycopg.Error) -> str:
@@ -233,7 +232,7 @@ def _first_line(error: psycopg.Error) -> str:
 
 
 def _examine(data: Data, made: Scene, problem: Problem, right: _Reference) -> Fault | None:
-    for check, note in zip(problem.checks, right.notes, strict=True):
+    for check, note in zip(problem.sql_checks, right.notes, strict=True):
         if data == "hidden" and check.visible_only:
             continue
         try:
@@ -250,7 +249,7 @@ def _examine(data: Data, made: Scene, problem: Problem, right: _Reference) -> Fa
 @cache
 def _reference(data: Data, problem: Problem) -> _Reference:
     """Run the reference solution, once a process."""
-    statements = split(problem.solutions[0].sql)
+    statements = split(problem.solutions[0].text)
     roomy = replace(problem, limit_s=max(60.0, problem.limit_s))
     with sandbox(data, throw_away=problem.answer == "statements") as box:
         return _noted(data, box, roomy, statements)
@@ -271,7 +270,7 @@ def _noted(data: Data, box: Sandbox, problem: Problem, statements: list[Statemen
             raise ValueError("the reference solution ends the transaction, or leaves one open")
         notes = tuple(
             None if data == "hidden" and check.visible_only else check.reference(made)
-            for check in problem.checks
+            for check in problem.sql_checks
         )
         rows = len(made.result.rows) if made.result else 0
     return _Reference(box.database, notes, rows)

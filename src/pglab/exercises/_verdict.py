@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from pglab.exercises._problem import Problem
 from pglab.notebook.tables import STYLE, Table
 
-__all__ = ["Fault", "Status", "Verdict"]
+__all__ = ["ELSEWHERE", "Fault", "Status", "Verdict", "not_attempted", "praise"]
+
+ELSEWHERE: Final = (
+    "Right on the data that you see, and wrong on other data in the same tables: there, something "
+    "else must come out. A value that was copied from the output would explain it.\n"
+)
 
 
 class Status(StrEnum):
@@ -107,3 +112,19 @@ class Verdict:
 
     def _title(self) -> str:
         return f"{self.problem.id} {self.status}"
+
+
+def not_attempted(problem: Problem, message: str) -> Verdict:
+    """Return the verdict on a cell without an answer, which shows the task again."""
+    return Verdict(
+        problem,
+        Status.NOT_ATTEMPTED,
+        message,
+        remark=f'A hint: hint("{problem.id}"). A worked solution: solution("{problem.id}").',
+    )
+
+
+def praise(*, elsewhere: bool) -> str:
+    """Return what is said of a right answer; ``elsewhere``: on the hidden data, too."""
+    where = ", here and on other data that you cannot see" if elsewhere else ""
+    return f"everything that is asked for is right{where}."

@@ -25,12 +25,12 @@ class ExerciseMagics(Magics):
     @no_var_expand
     @line_cell_magic
     def exercise(self, line: str, cell: str | None = None) -> None:
-        """Judge the SQL below as the answer to a problem; as a line, show the problem."""
+        """Judge the cell below as the answer to a problem; as a line, show the problem."""
         found = _LINE.fullmatch(line)
         if not found:
             raise ExerciseUsageError(
                 f"%%exercise: {line.strip()!r} names no exercise. Write its id, as in "
-                "%%exercise schema.1, and your SQL on the lines below"
+                "%%exercise schema.1, and your answer on the lines below"
             )
         if cell is None:
             display(problem(found[1]))
