@@ -20,6 +20,7 @@ GROUPS: Final = {
     "inbox": "The inbox, four ways",
     "writes": "What indexes and keys cost a write",
     "cached": "Cached against uncached",
+    "encryption": "What encryption and row-level security cost",
     "loading": "Loading rows",
     "stack": "The same look-up through each layer",
 }
