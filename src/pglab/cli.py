@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pglab import __version__
+from pglab.cli_backup import backup
 from pglab.cli_bench import bench
+from pglab.cli_monitor import monitor
 from pglab.cli_shared import json_option, print_json
 from pglab.config import VARIABLES, Settings
 from pglab.errors import ConfigError, NoServerError, PglabError
@@ -371,7 +373,8 @@ def purge(yes: bool, as_json: bool) -> None:
         click.echo("done")
 
 
-cli.add_command(bench)
+for command in (bench, backup, monitor):
+    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

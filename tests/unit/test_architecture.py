@@ -36,7 +36,6 @@ LAYERS = (
         "connections",
         "leaks",
         "tls_experiment",
-        "tls_relay",
     ),
     # Verdicts are shown as results are, and a magic asks for them: one layer, without cycles.
     ("notebook", "exercises"),

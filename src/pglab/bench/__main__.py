@@ -13,6 +13,7 @@ from pglab.bench.files import save
 from pglab.bench.options import Options
 from pglab.bench.report import html_page
 from pglab.bench.runner import run
+from pglab.bench.tls_cost import tls_cost
 from pglab.dataset import SIZES
 
 
@@ -28,6 +29,8 @@ def main() -> None:
     numbers_load.main(size=arguments.size, rounds=3)
     print()
     print(fidelity().text())
+    print()
+    print(tls_cost())
     print()
     stem = arguments.output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     result = run(
