@@ -251,7 +251,15 @@ def names() -> Iterator[dict[str, Any]]:
     try:
         _run(
             found,
-            *("hand-load", "class-pool", "class-load", "class-make", "latency", "race-hands"),
+            *(
+                "hand-load",
+                "class-pool",
+                "class-ask",
+                "class-load",
+                "class-make",
+                "latency",
+                "race-hands",
+            ),
         )
         yield found
     finally:

@@ -1,4 +1,4 @@
-"""A stampede: many readers, in threads or processes, of one key that has just expired."""
+"""A stampede: many readers, in several processes, of one key that has just expired."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pglab.cache.aside import CacheAside
-from pglab.cache.experiments.readers import Loads, address_of, most_at_once, read_together
+from pglab.cache.experiments.readers import address_of, most_at_once
 from pglab.cache.keys import KeySpace
 from pglab.errors import LabError
 
@@ -20,55 +18,10 @@ if TYPE_CHECKING:
 
     from pglab.cache.policy import Protection
 
-__all__ = ["stampede", "stampede_of_processes"]
+__all__ = ["stampede_of_processes"]
 
-_PATIENCE_S = 60.0
-# Far above what a command takes, even if 200 threads want the processor: Redis is not the subject.
+# Far above what a command takes, even if all readers want the processor: Redis is not the subject.
 _TIMEOUT_S = 10.0
-
-
-def stampede(
-    redis: Redis,
-    load: Callable[[str], Any],
-    *,
-    key: str = "hot",
-    readers: int = 200,
-    protections: Sequence[Protection] = ("none", "early", "lock"),
-    prefix: str = "stampede",
-    **settings: Any,
-) -> list[dict[str, Any]]:
-    """Let many threads read one key that has just expired; return a row for each protection.
-
-    XFetch (``early``) is among them to show that it does not help here: it works before the end of
-    an entry, with readers who come all the time (:func:`hot_key`), not once the entry is gone.
-
-    Args:
-        redis: where the entry is; keys below ``prefix`` are overwritten.
-        load: asks the source of truth; what it returns must be JSON.
-        key: what is read.
-        readers: threads.
-        protections: of :class:`pglab.cache.CacheAside`, tried one after another.
-        prefix: of the keys.
-        settings: further ones of ``CacheAside``.
-
-    Returns:
-        ``protection``, ``readers``, ``loads``, ``at once`` (loads in flight at one moment, at
-        most), ``load ms`` (the longest), ``median wait ms``, ``longest wait ms``.
-    """
-    rows = []
-    for protection in protections:
-        loads = Loads(load)
-        keys = KeySpace(protection, prefix=prefix)
-        with CacheAside[str, Any](
-            redis, loads, keys=keys, value_type=Any,
-            **{"timeout_s": _TIMEOUT_S, **settings, "protection": protection},
-        ) as cache:  # fmt: skip
-            cache.get(key)
-            _expire(redis, keys.name(key))
-            loads.spans.clear()
-            waits = read_together(readers, lambda cache=cache: cache.get(key))  # type: ignore[misc]
-        rows.append({"protection": protection, "readers": readers, **_row(loads.spans, waits)})
-    return rows
 
 
 def stampede_of_processes(
@@ -87,11 +40,13 @@ def stampede_of_processes(
         processes: how many.
         threads: of each.
         load_s: what a load takes, seconds; the loader only waits.
-        protections: as for :func:`stampede`.
+        protections: of :class:`pglab.cache.CacheAside`, tried one after another. XFetch
+            (``early``) does not help here: it works before the end of an entry.
         prefix: of the keys.
 
     Returns:
-        As :func:`stampede`, with ``processes`` besides.
+        ``protection``, ``processes``, ``readers``, ``loads``, ``at once`` (loads in flight at one
+        moment, at most), ``load ms`` (the longest), ``median wait ms``, ``longest wait ms``.
 
     Raises:
         LabError: a process ended without an answer.
@@ -111,15 +66,6 @@ def stampede_of_processes(
             | _row(spans, waits)
         )
     return rows
-
-
-def _expire(redis: Redis, name: str) -> None:
-    redis.pexpire(name, 1)
-    deadline = time.monotonic() + _PATIENCE_S
-    while redis.exists(name):
-        if time.monotonic() > deadline:
-            raise LabError(f"{name} did not expire within {_PATIENCE_S:g} s; look at the server")
-        time.sleep(0.001)
 
 
 def _row(spans: Sequence[tuple[float, float]], waits: Sequence[float]) -> dict[str, Any]:
