@@ -6,6 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pglab.backup import cost as backup_cost
 from pglab.bench import foundation, numbers_load
 from pglab.bench.cases import shipped
 from pglab.bench.fidelity import fidelity
@@ -15,6 +16,7 @@ from pglab.bench.report import html_page
 from pglab.bench.runner import run
 from pglab.bench.tls_cost import tls_cost
 from pglab.dataset import SIZES
+from pglab.monitor import cost as monitor_cost
 
 
 def main() -> None:
@@ -31,6 +33,10 @@ def main() -> None:
     print(fidelity().text())
     print()
     print(tls_cost())
+    print()
+    backup_cost.main(["--size", arguments.size])
+    print()
+    monitor_cost.main([])
     print()
     stem = arguments.output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     result = run(
