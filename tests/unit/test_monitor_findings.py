@@ -37,7 +37,9 @@ def found(name: str, *rows: dict[str, Any]) -> list[tuple[str, str]]:
 # The measures as data
 
 
-@pytest.mark.parametrize("measure", [*MEASURES.values(), *REDIS_MEASURES.values()], ids=repr)
+@pytest.mark.parametrize(
+    "measure", [*MEASURES.values(), *REDIS_MEASURES.values()], ids=lambda each: each.name
+)
 def test_every_measure_explains_itself(measure: Any) -> None:
     assert measure.question.endswith((")", "?"))
     assert measure.rule
