@@ -18,7 +18,7 @@ from psycopg import pq
 if TYPE_CHECKING:
     from pglab.bench.run_servers import Servers
 
-__all__ = ["background", "background_notes", "clock_cost_ns", "describe"]
+__all__ = ["background", "background_notes", "clock_cost_ns", "describe", "describe_machine"]
 
 _SETTINGS: Final = (
     "shared_buffers", "work_mem", "maintenance_work_mem", "effective_cache_size",
@@ -45,7 +45,7 @@ def describe(servers: Servers, connection: psycopg.Connection[Any]) -> dict[str,
     ).fetchall()
     version = connection.execute("SELECT version()").fetchone()
     return {
-        "machine": _machine(),
+        "machine": describe_machine(),
         "python": {
             "version": platform.python_version(),
             "psycopg": psycopg.__version__,
@@ -64,7 +64,8 @@ def describe(servers: Servers, connection: psycopg.Connection[Any]) -> dict[str,
     }
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
+    """Return what a result says of the machine: nothing secret, no host name, no path."""
     import psutil
 
     clock = time.get_clock_info("perf_counter")
