@@ -34,7 +34,8 @@ working() {
             [ "$(readlink "$process/cwd" 2>/dev/null)" = "$place" ] || continue
             program=$(readlink "$process/exe")
             case ${program##*/} in
-                postgres*|redis-server*|valkey-server*|mariadbd*|mysqld*) echo "${process#/proc/}" ;;
+                postgres*|redis-server*|valkey-server*|mariadbd*|mysqld*)
+                    echo "${process#/proc/}" ;;
             esac
         done
     done
