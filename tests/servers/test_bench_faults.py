@@ -158,8 +158,9 @@ def test_a_plan_that_changes_by_an_operation_itself(ground):
     ],
 )
 def test_a_table_that_somebody_else_changes(ground, does, said):
+    # In the second round, so that the other variant has finished the first, whoever began it.
     changed = plain(
-        Meddled(someone_else(does), at=1),
+        Meddled(someone_else(does), at=2),
         claim=None,
         setup=("CREATE INDEX spare ON messages (created_at)",),
     )

@@ -104,6 +104,8 @@ class SizeRun:
         self._case = case
         self._options = options
         self._rng = rng
+        # Of its own, so that the order of variants does not depend on the placement.
+        self._core_rng = rng.spawn(1)[0]
         self._bar = bar
         self._stack = ExitStack()
         self._variants: list[_Running] = []
@@ -236,7 +238,7 @@ class SizeRun:
 
     def _round(self, number: int) -> None:
         pids = self._server_pids() if self._placement.startswith("unpinned") else []
-        with drawn_cores(pids, self._rng):
+        with drawn_cores(pids, self._core_rng):
             for turn, index in enumerate(self._rng.permutation(len(self._variants)), 1):
                 running = self._variants[index]
                 first, count = running.following, running.count

@@ -18,16 +18,18 @@ from pglab.notebook.failures import SqlUsageError
 
 __all__ = ["Statement", "split"]
 
-# Possessive quantifiers (+) keep an unterminated literal of a megabyte from backtracking.
-_ESCAPED = r"(?:[^'\\]|\\.|'')*+"
-_NEXT_LINE = r"'(?:[ \t\f\v]|--[^\r\n]*+)*+[\r\n](?:\s|--[^\r\n]*+[\r\n])*+'"
+# Possessive quantifiers (+) keep an unterminated literal of a megabyte from backtracking. Not around
+# alternatives: Python before 3.11.5, Debian 12's among them, matches those wrongly. There, each
+# alternative begins with another sign, so that giving one back never finds another way.
+_ESCAPED = r"[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*"
+_NEXT_LINE = r"'(?:[ \t\f\v]|--[^\r\n]*+)*[\r\n](?:\s|--[^\r\n]*+[\r\n])*'"
 _TOKEN = re.compile(
     rf"""
       (?P<space>\s+)
     | (?P<comment>--[^\r\n]*+)
     | (?P<block>/\*)
       # Backslash escapes hold only after E; a literal goes on after a line break, escapes and all.
-    | (?P<escaped>[eE]'{_ESCAPED}(?:{_NEXT_LINE}{_ESCAPED})*+(?:'|\\?\Z))
+    | (?P<escaped>[eE]'{_ESCAPED}(?:{_NEXT_LINE}{_ESCAPED})*(?:'|\\?\Z))
     | (?P<string>'[^']*+(?:'|\Z))
     | (?P<quoted>"[^"]*+(?:"|\Z))
     | (?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*+)?\$)
