@@ -183,7 +183,8 @@ def stop_servers(home: Path) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 30
+    # A server without room for its last checkpoint is given 30 s before it is ended at once.
+    deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, f"supervisors {pids} do not end"
         time.sleep(0.02)

@@ -38,8 +38,8 @@ VALUES (990, 'evolution', 'autovacuum worker', 'active', '2025-06-01 09:00+00',
 SET search_path TO planted, pg_catalog, public;
 """
 
-# The course's own tables are emptied: what is made and filled in one transaction no autovacuum sees,
-# and so its size is the same whenever it is asked for.
+# The course's own tables are emptied, and what is made in one transaction no autovacuum sees: sizes
+# are the same whenever they are asked for.
 _NAMES: Final = """
 CREATE TEMP TABLE many ON COMMIT DROP AS SELECT count(*)::int AS n FROM messages;
 TRUNCATE instances CASCADE;

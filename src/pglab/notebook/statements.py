@@ -18,9 +18,9 @@ from pglab.notebook.failures import SqlUsageError
 
 __all__ = ["Statement", "split"]
 
-# Possessive quantifiers (+) keep an unterminated literal of a megabyte from backtracking. Not around
-# alternatives: Python before 3.11.5, Debian 12's among them, matches those wrongly. There, each
-# alternative begins with another sign, so that giving one back never finds another way.
+# Possessive quantifiers (+) keep an unterminated literal of a megabyte from backtracking. Not
+# around alternatives: Python before 3.11.5, Debian 12's among them, matches those wrongly. There,
+# each alternative begins with another sign, so that giving one back never finds another way.
 _ESCAPED = r"[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*"
 _NEXT_LINE = r"'(?:[ \t\f\v]|--[^\r\n]*+)*[\r\n](?:\s|--[^\r\n]*+[\r\n])*'"
 _TOKEN = re.compile(
