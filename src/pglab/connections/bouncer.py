@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -192,8 +193,8 @@ class PgBouncer:
                 death_signal=signal.SIGKILL,
                 stdout=log,
             )
-        socket, deadline = folder / f".s.PGSQL.{_PORT}", time.monotonic() + _READY_S
-        while not socket.exists():
+        deadline = time.monotonic() + _READY_S
+        while not _listens(folder / f".s.PGSQL.{_PORT}"):
             if self._child.poll() is not None or time.monotonic() > deadline:
                 self._end()
                 raise ServerStartError(
@@ -227,6 +228,13 @@ class PgBouncer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _listens(path: Path) -> bool:
+    """Tell whether somebody accepts connections there: the file comes a moment before that."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_READY_S)
+        return probe.connect_ex(str(path)) == 0
 
 
 def _value(text: str) -> str:
