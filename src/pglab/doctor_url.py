@@ -32,7 +32,7 @@ _CLOCK_S: Final = 2.0
 
 # What a lesson needs of a server that is not pglab's own, beyond databases of its own.
 _SUPERUSER_LESSONS: Final = ("05", "06", "09")
-_OWN_SERVERS: Final = ("01", "06", "08", "10")
+_OWN_SERVERS: Final = ("01", "06", "07", "08", "10")
 """They start further servers here, whatever DATABASE_URL says."""
 
 

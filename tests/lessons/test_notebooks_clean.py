@@ -116,7 +116,7 @@ def test_no_output_was_left_in_the_metadata_of_a_machine(notebook: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("see /root/.pyenv/versions", "a path of the machine"),
+        ("see /home/ana/pglab/.venv", "a path of the machine"),
         ("postgresql://postgres:hunter2@127.0.0.1/x", "a password in a URL"),
         ("/lab?token=abc123", "a token"),
     ],

@@ -171,11 +171,13 @@ def test_a_setting_of_a_session_leaks_to_whoever_comes_next(bouncer):
         assert two.execute("SHOW work_mem").fetchone() == ("77MB",)
 
 
-def test_prepared_statements_survive_from_version_1_21_on(bouncer):
+def test_prepared_statements_survive_from_version_1_21_on_if_asked_for(endpoint, bouncer):
     assert bouncer.version >= (1, 15)
+    asked = {"max_prepared_statements": "100"} if bouncer.version >= (1, 21) else {}
     with (
-        bouncer.connect("postgres", autocommit=True, prepare_threshold=0) as one,
-        bouncer.connect("postgres", autocommit=True, prepare_threshold=0) as two,
+        PgBouncer(endpoint, pool_size=1, settings=asked) as through,
+        through.connect("postgres", autocommit=True, prepare_threshold=0) as one,
+        through.connect("postgres", autocommit=True, prepare_threshold=0) as two,
     ):
         one.execute("SELECT 1")
         if bouncer.version < (1, 21):

@@ -102,7 +102,10 @@ class PgBouncer:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Return its version, such as ``(1, 18)``; prepared statements survive from 1.21 on."""
+        """Return its version, such as ``(1, 18)``.
+
+        From 1.21 on it can keep track of prepared statements: ``max_prepared_statements``.
+        """
         said = subprocess.run(
             [self._program, "--version"], capture_output=True, text=True, check=True, timeout=20
         ).stdout
