@@ -5,15 +5,10 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import psycopg
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -21,6 +16,7 @@ from pglab.config import Secret
 from pglab.connections import Network, PgBouncer, find_pgbouncer
 from pglab.doctor_url import examine_url
 from pglab.servers.scratch import scratch_postgres
+from pglab.tls import CertificateAuthority
 
 pytestmark = pytest.mark.server
 
@@ -46,36 +42,14 @@ def address(parameters, **options):
 
 
 @pytest.fixture(scope="module")
-def pem():
-    """Return a key and a self-signed certificate for localhost, which is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return (
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
-        certificate.public_bytes(serialization.Encoding.PEM),
-    )
+def authority():
+    """Return an authority that nobody but the test trusts."""
+    return CertificateAuthority.create("pglab test")
 
 
 @pytest.fixture(scope="module")
-def secure(pem):
-    key, certificate = pem
+def secure(authority):
+    key, certificate = authority.issue(["localhost"])
     with scratch_postgres(
         settings={"ssl": "on"}, files={"server.key": key, "server.crt": certificate}, tcp=True
     ) as server:
@@ -93,9 +67,9 @@ def test_a_server_that_lacks_nothing(server_url):
     assert found["lessons"].detail.startswith("all can run there")
 
 
-def test_what_each_sslmode_proves(secure, pem, tmp_path):
+def test_what_each_sslmode_proves(secure, authority, tmp_path):
     root = tmp_path / "root.pem"
-    root.write_bytes(pem[1])
+    root.write_bytes(authority.root_pem)
     given = {**secure.parameters(sslmode="require"), "host": "localhost"}
     required = by_check(address(given))["TLS"]
     assert required.status == "note"
@@ -105,8 +79,8 @@ def test_what_each_sslmode_proves(secure, pem, tmp_path):
     # Nobody that the system trusts has signed this certificate.
     assert "does not work here" in required.remedy
     assert "sslrootcert=FILE" in required.remedy
-    authority = by_check(address(given, sslmode="verify-ca", sslrootcert=root))["TLS"]
-    assert "signed by your authority, for whatever host" in authority.detail
+    known = by_check(address(given, sslmode="verify-ca", sslrootcert=root))["TLS"]
+    assert "signed by your authority, for whatever host" in known.detail
     full = by_check(address(given, sslmode="verify-full", sslrootcert=root))["TLS"]
     assert full.status == "ok"
     assert "the certificate names this host" in full.detail
@@ -114,9 +88,9 @@ def test_what_each_sslmode_proves(secure, pem, tmp_path):
     assert "not encrypted" in plain.detail
 
 
-def test_a_certificate_for_another_host(secure, pem, tmp_path):
+def test_a_certificate_for_another_host(secure, authority, tmp_path):
     root = tmp_path / "root.pem"
-    root.write_bytes(pem[1])
+    root.write_bytes(authority.root_pem)
     given = {**secure.parameters(sslmode="verify-full"), "host": "127.0.0.1"}
     found = by_check(address(given, sslrootcert=root))
     assert found["connection"].status == "fault"
