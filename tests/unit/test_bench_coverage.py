@@ -11,8 +11,8 @@ import math
 import numpy as np
 import pytest
 
-from pglab.bench.bootstrap import log_medians
-from pglab.bench.statistics import growth_exponent, median_interval, ratio_of_medians, width
+from pglab.bench.bootstrap import medians_of_log_ratios
+from pglab.bench.statistics import growth_exponent, median_interval, paired_ratio, width
 from pglab.bench.verdict import judge
 
 ROUNDS = (5, 7, 10, 20, 30)
@@ -49,7 +49,12 @@ def skewed(rng, n):
     return 1 + 0.1 * rng.exponential(size=(2, n))
 
 
-NOISES = (unshared, shared, heavy_tails, rare_slow_round, one_side_louder, skewed)
+def two_clocks(rng, n):
+    """The machine runs at full clock in one half of the rounds and at half in the other."""
+    return np.where(rng.random(n) < 0.5, 2, 1) * np.exp(0.02 * rng.standard_normal((2, n)))
+
+
+NOISES = (unshared, shared, heavy_tails, rare_slow_round, one_side_louder, skewed, two_clocks)
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=lambda noise: noise.__name__)
@@ -60,7 +65,7 @@ def test_the_interval_of_a_ratio_covers_what_it_claims(noise, rounds):
     held = 0
     for _ in range(TRIALS):
         above, below = noise(rng, rounds)
-        ratio = ratio_of_medians(truth * above, below, resamples=RESAMPLES)
+        ratio = paired_ratio(truth * above, below, resamples=RESAMPLES)
         held += ratio.low <= truth <= ratio.high
     assert held / TRIALS >= CLAIMED
 
@@ -71,9 +76,7 @@ def test_a_plain_percentile_bootstrap_would_not():
     held = 0
     for _ in range(TRIALS):
         above, below = one_side_louder(rng, 7)
-        logs = log_medians(above, seed=0, resamples=RESAMPLES) - log_medians(
-            below, seed=0, resamples=RESAMPLES
-        )
+        _, logs = medians_of_log_ratios(above, below, seed=0, resamples=RESAMPLES)
         low, high = np.quantile(logs, [0.025, 0.975])
         held += low <= 0 <= high
     assert held / TRIALS < 0.92
@@ -85,7 +88,7 @@ def test_a_variant_against_itself_holds_one_in_94_of_100_runs(noise, rounds):
     held = 0
     for run in range(100):
         above, below = noise(np.random.default_rng([run, rounds]), rounds)
-        ratio = ratio_of_medians(above, below, resamples=RESAMPLES)
+        ratio = paired_ratio(above, below, resamples=RESAMPLES)
         held += ratio.low <= 1 <= ratio.high
     assert held >= 94
 
@@ -94,16 +97,25 @@ def test_a_variant_against_itself_holds_one_in_94_of_100_runs(noise, rounds):
 def test_it_does_not_cover_by_being_wide(rounds, widest):
     """The least that 5 % of noise a side allows, by Student's t on its mean, is 17 % to 5 %."""
     rng = np.random.default_rng(3)
-    widths = [
-        width(ratio_of_medians(*unshared(rng, rounds), resamples=RESAMPLES)) for _ in range(100)
-    ]
+    widths = [width(paired_ratio(*unshared(rng, rounds), resamples=RESAMPLES)) for _ in range(100)]
     assert np.median(widths) < widest
+
+
+def test_a_mood_that_both_sides_share_does_not_widen_it():
+    """The ratio of the two medians over all rounds would be several times as wide."""
+    rng = np.random.default_rng(5)
+    widths, apart = [], []
+    for _ in range(100):
+        above, below = shared(rng, 15)
+        widths.append(width(paired_ratio(above, below, resamples=RESAMPLES)))
+        apart.append(width(paired_ratio(above, rng.permutation(below), resamples=RESAMPLES)))
+    assert np.median(widths) < 0.05 < 0.2 < np.median(apart)
 
 
 def test_a_difference_that_is_there_is_found():
     rng = np.random.default_rng(4)
     words = [
-        judge(ratio_of_medians(1.1 * above, below, resamples=RESAMPLES)).word
+        judge(paired_ratio(1.1 * above, below, resamples=RESAMPLES)).word
         for above, below in (0.4 * (shared(rng, 15) - 1) + 1 for _ in range(100))
     ]
     assert words.count("faster") >= 80

@@ -79,7 +79,7 @@ def test_a_finding_is_the_largest_factor():
 
 
 def test_a_small_difference_is_told_in_per_cent():
-    assert "b is 9" in (found := title({"a": 109, "b": 100}))
+    assert "b is 9" in (found := title({"a": 110, "b": 100}))
     assert " % faster than a (" in found
 
 

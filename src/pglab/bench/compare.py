@@ -15,7 +15,14 @@ from typing import Final
 
 import numpy as np
 
-from pglab.bench.bootstrap import RESAMPLES, Floats, checked, interval, log_medians
+from pglab.bench.bootstrap import (
+    RESAMPLES,
+    Floats,
+    checked,
+    interval,
+    log_medians,
+    medians_of_log_ratios,
+)
 from pglab.bench.comparison import Comparison, Row
 from pglab.bench.findings import basis, per_round, ratios
 from pglab.bench.likeness import unlike
@@ -138,13 +145,12 @@ def _pairs(base: dict[int, float], variant: dict[int, float]) -> tuple[Floats, F
 
 
 def _ratio_change(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> Ratio:
-    logs, value = np.zeros(RESAMPLES), 1.0
+    logs, value = np.zeros(RESAMPLES), 0.0
     for (base, variant), sign, seed in ((b, 1, _SEED + 1), (a, -1, _SEED)):
-        # The same seed within a run: its rounds are pairs.
-        drawn = log_medians(base, seed=seed, resamples=RESAMPLES)
-        logs += sign * (drawn - log_medians(variant, seed=seed, resamples=RESAMPLES))
-        value *= float(np.median(base) / np.median(variant)) ** sign
-    return _ratio(value, logs, len(a[0]), len(b[0]))
+        median, drawn = medians_of_log_ratios(base, variant, seed=seed, resamples=RESAMPLES)
+        logs += sign * drawn
+        value += sign * median
+    return _ratio(math.exp(value), logs, len(a[0]), len(b[0]))
 
 
 def _ratio(value: float, logs: Floats, rounds_a: int, rounds_b: int) -> Ratio:

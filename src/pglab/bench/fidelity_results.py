@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pglab.bench.operations import Meter
-from pglab.bench.statistics import Ratio, ratio_of_medians
+from pglab.bench.statistics import Ratio, paired_ratio
 
 __all__ = ["Compared", "Fidelity", "Limits"]
 
@@ -49,7 +49,7 @@ class Compared:
     @property
     def ratio(self) -> Ratio:
         """How many times longer our meter's operations take, with its interval."""
-        return ratio_of_medians(self.meter_us, self.pgbench_us)
+        return paired_ratio(self.meter_us, self.pgbench_us)
 
     @property
     def passed(self) -> bool:

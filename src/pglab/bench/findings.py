@@ -11,7 +11,7 @@ from pglab.bench.statistics import (
     Ratio,
     growth_sentence,
     median_interval,
-    ratio_of_medians,
+    paired_ratio,
 )
 from pglab.bench.verdict import judge, pages_text
 from pglab.bench.words import interval, messages
@@ -76,7 +76,7 @@ def compared(case: CaseResult, at: SizeResult, variant: str, over: str = "") -> 
     both = sorted(slow.keys() & fast.keys())
     if len(both) < 2:
         return None
-    return ratio_of_medians([slow[number] for number in both], [fast[number] for number in both])
+    return paired_ratio([slow[number] for number in both], [fast[number] for number in both])
 
 
 def ratios(case: CaseResult, at: SizeResult) -> dict[str, Ratio]:

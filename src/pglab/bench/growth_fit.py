@@ -80,7 +80,7 @@ def growth_exponent(
 
     Raises:
         BenchError: fewer than two sizes, one twice or below 1, unlike numbers of sizes and series,
-            or rounds that ``ratio_of_medians`` would refuse.
+            or rounds that ``paired_ratio`` would refuse.
     """
     if len(sizes) != len(rounds):
         raise BenchError(f"{len(sizes)} sizes and {len(rounds)} series of rounds; give one a size")

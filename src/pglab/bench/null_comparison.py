@@ -27,7 +27,7 @@ from pglab.bench.placement import check_mode
 from pglab.bench.progress import Progress
 from pglab.bench.run_servers import Servers
 from pglab.bench.size_run import SizeRun
-from pglab.bench.statistics import Ratio, ratio_of_medians, width
+from pglab.bench.statistics import Ratio, paired_ratio, width
 from pglab.errors import BenchError, PglabError
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _gathered(found: Sequence[SizeResult], asked: int, options: Options) -> Null
     ratios = []
     for each in found:
         once, again = (variant.medians_us for variant in each.variants)
-        ratios.append(ratio_of_medians(again, once))
+        ratios.append(paired_ratio(again, once))
     return NullComparison(
         asked=asked,
         ratios=tuple(ratios),

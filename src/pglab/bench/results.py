@@ -18,8 +18,8 @@ from pglab.bench.statistics import (
     Growth,
     Ratio,
     growth_exponent,
+    paired_ratio,
     percentiles,
-    ratio_of_medians,
 )
 from pglab.errors import BenchError
 
@@ -201,7 +201,7 @@ class CaseResult:
         slow = {each.number: each.median_us for each in at.variant(over or self.baseline).rounds}
         fast = {each.number: each.median_us for each in at.variant(variant).rounds}
         both = sorted(slow.keys() & fast.keys())
-        return ratio_of_medians([slow[n] for n in both], [fast[n] for n in both])
+        return paired_ratio([slow[n] for n in both], [fast[n] for n in both])
 
     def buffer_ratio(self, variant: str, size: int | None = None) -> float | None:
         """Return how many times fewer pages a variant touches than the baseline.

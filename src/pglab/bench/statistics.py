@@ -1,8 +1,15 @@
-"""What is said about latencies: percentiles, and ratios of medians with their intervals.
+"""What is said about latencies: percentiles, and how many times one is another, with intervals.
 
 The unit of observation is the interleaved round, never the operation: operations within a round
 share the machine's mood, and counting each as evidence finds differences between a thing and itself
 (21 false positives in 25 trials; over rounds, 1).
+
+Two variants are compared within each round, and the median of these ratios is the finding. The
+ratio of the two medians over all rounds is another number where the mood changes between rounds:
+with rounds at full clock and rounds at half, each variant's median may come from another kind. In
+60 runs of a look-up against itself, 15 rounds each, the intervals of the median ratio were 1.5 %
+wide and those of the ratio of medians 2.6 % with client and server on one core, and 2.7 % and 9.6 %
+where cores were drawn anew for each round; 57 and 59 of 60 held 1.
 """
 
 from __future__ import annotations
@@ -15,7 +22,7 @@ from typing import Final
 
 import numpy as np
 
-from pglab.bench.bootstrap import RESAMPLES, checked, interval, log_medians
+from pglab.bench.bootstrap import RESAMPLES, checked, interval, log_medians, medians_of_log_ratios
 from pglab.bench.break_even import break_even_hit_rate
 from pglab.bench.growth_fit import (
     THEORY,
@@ -38,8 +45,8 @@ __all__ = [
     "growth_exponent",
     "growth_sentence",
     "median_interval",
+    "paired_ratio",
     "percentiles",
-    "ratio_of_medians",
     "width",
 ]
 
@@ -52,7 +59,7 @@ class Ratio:
     """How many times one variant's median latency is another's.
 
     Attributes:
-        value: ratio of the medians over rounds.
+        value: median over rounds of the ratio of the two medians of a round.
         low, high: ends of its interval.
         confidence: share of such intervals that hold the true ratio.
         rounds: how many pairs of medians this rests on.
@@ -82,7 +89,7 @@ def percentiles(histogram: Histogram) -> Mapping[str, float | None]:
     }
 
 
-def ratio_of_medians(
+def paired_ratio(
     numerator: Sequence[float],
     denominator: Sequence[float],
     *,
@@ -90,11 +97,12 @@ def ratio_of_medians(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> Ratio:
-    """Return the ratio of two variants' medians over rounds, with a bootstrap interval.
+    """Return how many times one variant's median is another's, with a bootstrap interval.
 
-    Rounds are resampled as pairs, since both sides of one share the machine's mood, on the
-    logarithm of the ratio, so that swapping the sides inverts the interval. How the interval is
-    widened for few rounds, and what it then covers: ``pglab.bench.bootstrap``.
+    The ratio is taken within each round, whose mood both sides share, and its median over rounds
+    is the value; on a logarithmic scale, so that swapping the sides inverts value and interval.
+    Rounds are resampled; how the interval is widened for few of them, and what it then covers:
+    ``pglab.bench.bootstrap``.
 
     Args:
         numerator: one variant's median in each round, in any unit of time.
@@ -113,11 +121,9 @@ def ratio_of_medians(
             f"the numerator has {len(above)} rounds and the denominator {len(below)}; compare the "
             "rounds that both finished"
         )
-    logs = log_medians(above, seed=seed, resamples=resamples)
-    logs = logs - log_medians(below, seed=seed, resamples=resamples)
-    value = float(np.median(above) / np.median(below))
-    low, high = interval(math.log(value), logs, rounds=len(above), confidence=confidence)
-    return Ratio(value, math.exp(low), math.exp(high), confidence, len(above))
+    value, drawn = medians_of_log_ratios(above, below, seed=seed, resamples=resamples)
+    low, high = interval(value, drawn, rounds=len(above), confidence=confidence)
+    return Ratio(math.exp(value), math.exp(low), math.exp(high), confidence, len(above))
 
 
 def median_interval(

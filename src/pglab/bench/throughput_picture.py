@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pglab.bench.canvas import Picture, dots, new, style
 from pglab.bench.labels import Label, label_right, wrapped
-from pglab.bench.statistics import Interval, Ratio, median_interval, ratio_of_medians
+from pglab.bench.statistics import Interval, Ratio, median_interval, paired_ratio
 from pglab.bench.words import factor, interval, messages, plural, short_count
 
 if TYPE_CHECKING:
@@ -106,4 +106,4 @@ def _over(above: VariantResult, below: VariantResult) -> Ratio | None:
     both = sorted(first.keys() & second.keys())
     if len(both) < 2:
         return None
-    return ratio_of_medians([first[n] for n in both], [second[n] for n in both])
+    return paired_ratio([first[n] for n in both], [second[n] for n in both])

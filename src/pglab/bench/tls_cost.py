@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pglab.bench.statistics import Ratio, ratio_of_medians
+from pglab.bench.statistics import Ratio, paired_ratio
 from pglab.bench.words import duration
 from pglab.errors import BenchError
 from pglab.servers.scratch import ScratchFolder, ScratchPostgres
@@ -60,7 +60,7 @@ class TlsCost:
     def times_slower(self, operation: str, way: str) -> Ratio:
         """Return how many times slower than TCP a way is, with its interval."""
         rounds = self.medians_us[operation]
-        return ratio_of_medians(rounds[way], rounds[BASELINE])
+        return paired_ratio(rounds[way], rounds[BASELINE])
 
     def rows(self) -> list[tuple[str, str, float, Ratio | None]]:
         """Return operation, way, median in µs, and the ratio to TCP (None for TCP itself)."""

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pglab.bench.statistics import Ratio, ratio_of_medians
+from pglab.bench.statistics import Ratio, paired_ratio
 from pglab.errors import BenchError, PglabError
 from pglab.monitor.asking import survey
 from pglab.monitor.watch import Watch
@@ -101,7 +101,7 @@ class Cost:
     @property
     def kept(self) -> Ratio:
         """Return the throughput with a watch over that without, with its interval."""
-        return ratio_of_medians(self.with_watch, self.without)
+        return paired_ratio(self.with_watch, self.without)
 
     @property
     def cpu_share(self) -> float:
