@@ -1,9 +1,13 @@
 """A network between a client and a server on one machine: far away, silent, or torn.
 
-A proxy on the loopback interface passes bytes on, each after half of a round trip. It can fall
-silent, as a network does that drops packets, or cut its connections. One thing differs from a
-network that drops packets: the kernel of this machine goes on acknowledging what is sent, so TCP's
-own keepalives and ``tcp_user_timeout`` see nothing wrong. Time-outs of the programs do.
+A proxy on the loopback interface passes bytes on, each after half of a round trip. It can do what
+networks do to those who rely on them:
+
+* fall silent, as a proxy, a load balancer or a NAT does that has forgotten a connection: it passes
+  nothing on, but its kernel acknowledges what is sent, so that TCP's own keepalives and
+  ``tcp_user_timeout`` see nothing wrong;
+* drop packets, as a pulled cable does: nothing is acknowledged any more (Linux only);
+* cut its connections.
 """
 
 from __future__ import annotations
@@ -16,6 +20,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
+from pglab.connections.dropping import (
+    Droppable,
+    check_that_packets_can_be_dropped,
+    drop_arriving,
+    let_arrive,
+)
 from pglab.errors import ServerStartError
 
 __all__ = ["Network"]
@@ -51,6 +61,7 @@ class Network:
         self.bytes_sent = self.bytes_received = 0
         self._target = (host, port)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
         self._ending = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -67,8 +78,21 @@ class Network:
         """Pass nothing on any more; connections stay open."""
         self._tell(self._open.clear)
 
+    def drop_packets(self) -> None:
+        """Let packets vanish: of every connection in both directions, and of new ones.
+
+        Raises:
+            ServerError: this system is not Linux.
+        """
+        check_that_packets_can_be_dropped()
+        done = threading.Event()
+        self._tell(self._open.clear)
+        self._tell(lambda: self._drop(done))
+        done.wait(_READY_S)
+
     def recover(self) -> None:
-        """Pass on what was held, and what comes."""
+        """Pass on what was held or was sent in vain, and what comes."""
+        self._tell(self._let_arrive)
         self._tell(self._open.set)
 
     def cut(self) -> None:
@@ -111,16 +135,32 @@ class Network:
     async def _listen(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._open.set()
-        server = await asyncio.start_server(self._serve, self.host, 0)
+        self._server = server = await asyncio.start_server(self._serve, self.host, 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._ending.wait()
+        # A socket that is closed goes on dropping, and its other side would wait for it.
+        self._let_arrive()
         server.close()
         self._open.set()
         self._abort()
         # Each hears of its end; a task that asyncio.run cancels would complain aloud.
         if self._serving:
             await asyncio.wait(self._serving, timeout=_READY_S)
+
+    def _sockets(self) -> list[Droppable]:
+        """Return the sockets of every connection, and those that listen."""
+        listening = list(self._server.sockets) if self._server is not None else []
+        return [*listening, *(each.get_extra_info("socket") for each in self._writers)]
+
+    def _drop(self, done: threading.Event) -> None:
+        for each in self._sockets():
+            drop_arriving(each)
+        done.set()
+
+    def _let_arrive(self) -> None:
+        for each in self._sockets():
+            let_arrive(each)
 
     def _abort(self) -> None:
         for writer in list(self._writers):
