@@ -16,6 +16,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
+from tests.lesson_support import said
+
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "02-schema.ipynb"
 
@@ -229,14 +231,6 @@ def _solutions(notebook: Any) -> dict[str, str]:
     return found
 
 
-def _said(cell: Any) -> str:
-    texts = []
-    for output in cell.outputs:
-        assert output.output_type != "error", output
-        texts.append(output.text if output.output_type == "stream" else output.data["text/plain"])
-    return re.sub(r"\s+", " ", "\n".join(texts))
-
-
 @pytest.fixture(scope="module")
 def solved() -> Any:
     """Return the lesson after a run on a server with every exercise solved."""
@@ -296,46 +290,46 @@ def test_only_what_the_seed_wrote_may_be_long() -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_output_shows_what_the_prose_says(cells: dict[str, Any], name: str) -> None:
-    said = _said(cells[name])
-    assert [claim for claim in CLAIMS[name] if claim not in said] == [], said
+    shown = said(cells[name])
+    assert [claim for claim in CLAIMS[name] if claim not in shown] == [], shown
 
 
 def test_announced_errors_and_only_they_occurred(cells: dict[str, Any]) -> None:
     for cell in cells.values():
         if cell.cell_type == "code":
             announced = cell.source.startswith("%%sql --expect")
-            assert ("Expected error, as announced" in _said(cell)) == announced, cell.id
+            assert ("Expected error, as announced" in said(cell)) == announced, cell.id
 
 
 def test_all_ten_faults_were_let_in(cells: dict[str, Any]) -> None:
-    counts = re.findall(r"[a-z] \| (\d+)", _said(cells["faults"]))
+    counts = re.findall(r"[a-z] \| (\d+)", said(cells["faults"]))
     assert len(counts) == 10
     assert "0" not in counts
     assert "Ten faults, and none of them is zero" in cells["faults-read"].source
 
 
 def test_the_seeds_condition_finds_nothing_and_capitals_do(cells: dict[str, Any]) -> None:
-    found = re.search(r"(\d+) \| (\d+)$", _said(cells["break-events-real"]))
+    found = re.search(r"(\d+) \| (\d+)$", said(cells["break-events-real"]))
     assert found
     assert found[1] == "0"
     assert int(found[2]) > 0
 
 
 def test_text_keeps_the_file_and_timestamptz_does_not(cells: dict[str, Any]) -> None:
-    before, after = re.findall(r"-- (\d+)", _said(cells["text-type"]))
-    (rewritten,) = re.findall(r"-- (\d+)", _said(cells["timestamptz"]))
+    before, after = re.findall(r"-- (\d+)", said(cells["text-type"]))
+    (rewritten,) = re.findall(r"-- (\d+)", said(cells["timestamptz"]))
     assert before == after != rewritten
 
 
 def test_the_five_hours_are_gone(cells: dict[str, Any]) -> None:
-    said = _said(cells["timestamptz"])
-    assert said.count("| 00:00:00") == 2
-    lima, utc = re.findall(r"-bot \| (\S+ \S+)", said)
+    shown = said(cells["timestamptz"])
+    assert shown.count("| 00:00:00") == 2
+    lima, utc = re.findall(r"-bot \| (\S+ \S+)", shown)
     assert lima == utc
 
 
 def test_the_uuid_index_is_about_twice_as_large(cells: dict[str, Any]) -> None:
-    sizes = re.search(r"(\d+) kB \| (\d+) kB", _said(cells["ids"]))
+    sizes = re.search(r"(\d+) kB \| (\d+) kB", said(cells["ids"]))
     assert sizes
     assert 1.5 < int(sizes[1]) / int(sizes[2]) < 2.5
 
@@ -343,9 +337,9 @@ def test_the_uuid_index_is_about_twice_as_large(cells: dict[str, Any]) -> None:
 def test_ours_refuses_all_twelve_with_the_codes_that_the_table_explains(
     cells: dict[str, Any],
 ) -> None:
-    said = _said(cells["attempts-two"])
-    assert "accepted" not in said
-    states = re.findall(r"\| ([0-9A-Z]{5}) \|", said)
+    shown = said(cells["attempts-two"])
+    assert "accepted" not in shown
+    states = re.findall(r"\| ([0-9A-Z]{5}) \|", shown)
     assert len(states) == 12
     explained = re.findall(r"`([0-9A-Z]{5})`", cells["attempts-read"].source)
     assert set(states) == set(explained)
@@ -388,11 +382,11 @@ def test_every_solution_does_what_it_says(solved: Any) -> None:
 
 @pytest.mark.server
 def test_what_breaks_ours_is_accepted_three_times(solved: Any) -> None:
-    assert _said(_by_id(solved)["your-turn-break-ours"]).count("UPDATE · 1 row ") == 3
+    assert said(_by_id(solved)["your-turn-break-ours"]).count("UPDATE · 1 row ") == 3
 
 
 @pytest.mark.server
 def test_a_solved_webhooks_table_appears_in_the_picture(solved: Any) -> None:
-    said = _said(_by_id(solved)["diagram-mine"])
-    assert "Schema mine: 6 tables" in said
-    assert "webhooks" in said
+    shown = said(_by_id(solved)["diagram-mine"])
+    assert "Schema mine: 6 tables" in shown
+    assert "webhooks" in shown

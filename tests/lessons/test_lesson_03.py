@@ -16,9 +16,11 @@ from pglab.config import Settings
 from pglab.exercises._registry import problems_of
 from pglab.lab import Lab
 from pglab.notebook.statements import split
+from tests.lesson_support import cells_of, said
 
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "03-queries.ipynb"
+CELLS = cells_of(LESSON)
 
 # The seed document's three queries, word for word.
 AS_WRITTEN = {
@@ -100,20 +102,8 @@ def _read() -> Any:
     return nbformat.read(LESSON, as_version=4)
 
 
-def _cells() -> dict[str, Any]:
-    return {cell.id: cell for cell in _read().cells}
-
-
-def _said(cell: Any) -> str:
-    texts = []
-    for output in cell.outputs:
-        assert output.output_type != "error", output
-        texts.append(output.text if output.output_type == "stream" else output.data["text/plain"])
-    return re.sub(r"\s+", " ", "\n".join(texts))
-
-
 def _sql(name: str) -> str:
-    return str(_cells()[name].source.partition("\n")[2])
+    return str(CELLS[name].source.partition("\n")[2])
 
 
 # As the seed writes it
@@ -136,35 +126,35 @@ def test_only_what_the_seed_wrote_may_be_long() -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_output_shows_what_the_prose_says(name: str) -> None:
-    said = _said(_cells()[name])
-    assert [claim for claim in CLAIMS[name] if claim not in said] == [], said
+    shown = said(CELLS[name])
+    assert [claim for claim in CLAIMS[name] if claim not in shown] == [], shown
 
 
 def test_announced_errors_and_only_they_occurred() -> None:
     for cell in _read().cells:
         if cell.cell_type == "code":
             announced = "--expect" in cell.source.partition("\n")[0]
-            assert ("Expected error, as announced" in _said(cell)) == announced, cell.id
+            assert ("Expected error, as announced" in said(cell)) == announced, cell.id
 
 
 def test_the_pictures_are_pictures() -> None:
     for name in ("inbox-plot", "history-plot", "pandas-plot"):
-        outputs = _cells()[name].outputs
+        outputs = CELLS[name].outputs
         assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
 def test_every_exercise_stands_in_the_lesson_and_is_not_attempted() -> None:
-    cells = _cells()
+    cells = CELLS
     problems = problems_of("queries")
     assert len(problems) >= 6
     for problem in problems:
         cell = cells[f"exercise-{problem.number}"]
         assert cell.source == f"%%exercise {problem.id}\n{problem.starter}"
-        assert f"{problem.id} not attempted" in _said(cell)
+        assert f"{problem.id} not attempted" in said(cell)
 
 
 def _costs(name: str) -> dict[str, tuple[int, int]]:
-    rows = re.findall(r"(\w+) \| (\d+) \| (\d+)", _said(_cells()[name]))
+    rows = re.findall(r"(\w+) \| (\d+) \| (\d+)", said(CELLS[name]))
     return {variant: (int(pages), int(messages)) for variant, pages, messages in rows}
 
 

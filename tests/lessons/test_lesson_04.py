@@ -27,9 +27,11 @@ from pglab.lab import Lab
 from pglab.notebook.explain_error import condition_name
 from pglab.notebook.statements import split
 from pglab.plans import Plan, explain
+from tests.lesson_support import cells_of, said
 
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "04-jsonb.ipynb"
+CELLS = cells_of(LESSON)
 
 # The seed document's two statements, word for word.
 UPDATE = """\
@@ -122,24 +124,12 @@ def _read() -> Any:
     return nbformat.read(LESSON, as_version=4)
 
 
-def _cells() -> dict[str, Any]:
-    return {cell.id: cell for cell in _read().cells}
-
-
-def _said(cell: Any) -> str:
-    texts = [
-        output.text if output.output_type == "stream" else output.data["text/plain"]
-        for output in cell.outputs
-    ]
-    return re.sub(r"\s+", " ", "\n".join(texts))
-
-
 # As the seed writes it
 
 
 @pytest.mark.parametrize("name", AS_WRITTEN)
 def test_the_seeds_statements_are_word_for_word(name: str) -> None:
-    cell = _cells()[name]
+    cell = CELLS[name]
     text = cell.source.removeprefix("%%sql\n").removeprefix("SET search_path TO seed, public;\n")
     assert text.strip() == "\n\n".join(AS_WRITTEN[name])
     assert cell.metadata["tags"] == ["as-written"]
@@ -150,31 +140,31 @@ def test_the_seeds_statements_are_word_for_word(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_output_shows_what_the_prose_says(name: str) -> None:
-    said = _said(_cells()[name])
-    assert [claim for claim in CLAIMS[name] if claim not in said] == [], said
+    shown = said(CELLS[name])
+    assert [claim for claim in CLAIMS[name] if claim not in shown] == [], shown
 
 
 def test_the_pictures_are_pictures() -> None:
     for name in ("flag-plot", "serving-plot"):
-        outputs = _cells()[name].outputs
+        outputs = CELLS[name].outputs
         assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
 def test_every_exercise_stands_in_the_lesson_and_is_not_attempted() -> None:
-    cells = _cells()
+    cells = CELLS
     problems = problems_of("jsonb")
     assert len(problems) >= 6
     for problem in problems:
         cell = cells[f"exercise-{problem.number}"]
         assert cell.source == f"%%exercise {problem.id}\n{problem.starter}"
-        assert f"{problem.id} not attempted" in _said(cell)
+        assert f"{problem.id} not attempted" in said(cell)
 
 
 def test_the_document_is_three_quarters_larger_and_not_smaller_than_its_text() -> None:
-    (times,) = re.findall(r"as_document \| \d+ \| (\S+)", _said(_cells()["size-make"]))
+    (times,) = re.findall(r"as_document \| \d+ \| (\S+)", said(CELLS["size-make"]))
     assert 1.65 < float(times) < 1.85
     jsonb, text, names = map(
-        int, re.search(r"(\d+) \| (\d+) \| (\d+)$", _said(_cells()["size-why"])).groups()
+        int, re.search(r"(\d+) \| (\d+) \| (\d+)$", said(CELLS["size-why"])).groups()
     )
     assert names < text < jsonb
 
@@ -182,7 +172,7 @@ def test_the_document_is_three_quarters_larger_and_not_smaller_than_its_text() -
 def test_a_flag_in_a_document_costs_what_the_document_has_once_it_is_in_toast() -> None:
     rows = [
         tuple(map(int, row))
-        for row in re.findall(r"(\d+) \| (\d+) \| (\d+)", _said(_cells()["flag-costs"]))
+        for row in re.findall(r"(\d+) \| (\d+) \| (\d+)", said(CELLS["flag-costs"]))
     ]
     assert len(rows) == 9
     small, large = rows[:4], rows[4:]
@@ -192,8 +182,8 @@ def test_a_flag_in_a_document_costs_what_the_document_has_once_it_is_in_toast() 
 
 
 def test_the_table_shows_what_the_prose_says_of_the_three_indexes() -> None:
-    said = _said(_cells()["serving-table"])
-    cells = [re.search(rf"{re.escape(line)} \| (\S+) \| (.+?) \| (.+?) \| (not used|\d+)", said)
+    shown = said(CELLS["serving-table"])
+    cells = [re.search(rf"{re.escape(line)} \| (\S+) \| (.+?) \| (.+?) \| (not used|\d+)", shown)
              for line in ("index itself", "@>", "->>", "jsonpath", "BAE5CD", "incoming",
                           "participant", "ours")]  # fmt: skip
     rows = [[None if v == "not used" else int(v) for v in found.groups()] for found in cells]
@@ -206,7 +196,7 @@ def test_the_table_shows_what_the_prose_says_of_the_three_indexes() -> None:
 
 
 def test_a_generated_column_writes_the_table_anew() -> None:
-    before, after = re.findall(r"oid -+ (\d+)", _said(_cells()["generated-make"]))
+    before, after = re.findall(r"oid -+ (\d+)", said(CELLS["generated-make"]))
     assert before != after
 
 

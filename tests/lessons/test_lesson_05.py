@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import psycopg
 import pytest
 
 from pglab.bench.options import Options
@@ -24,11 +22,11 @@ from pglab.bench.writes import insert_costs
 from pglab.config import Settings
 from pglab.exercises._registry import problems_of
 from pglab.lab import Lab
-from pglab.notebook.explain_error import condition_name
-from pglab.notebook.statements import split
+from tests.lesson_support import cells_of, nodes, pages, plans_of, said
 
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "05-indexes.ipynb"
+CELLS = cells_of(LESSON)
 
 # The seed document's four, word for word.
 SEED_FOUR = """\
@@ -80,23 +78,11 @@ def _read() -> Any:
     return nbformat.read(LESSON, as_version=4)
 
 
-def _cells() -> dict[str, Any]:
-    return {cell.id: cell for cell in _read().cells}
-
-
-def _said(cell: Any) -> str:
-    texts = [
-        output.text if output.output_type == "stream" else output.data["text/plain"]
-        for output in cell.outputs
-    ]
-    return re.sub(r"\s+", " ", "\n".join(texts))
-
-
 # As the seed writes it
 
 
 def test_the_seeds_four_are_word_for_word() -> None:
-    cell = _cells()["seed-four"]
+    cell = CELLS["seed-four"]
     assert SEED_FOUR in cell.source
     assert cell.metadata["tags"] == ["as-written"]
 
@@ -106,37 +92,37 @@ def test_the_seeds_four_are_word_for_word() -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_output_shows_what_the_prose_says(name: str) -> None:
-    said = _said(_cells()[name])
-    assert [claim for claim in CLAIMS[name] if claim not in said] == [], said
+    shown = said(CELLS[name])
+    assert [claim for claim in CLAIMS[name] if claim not in shown] == [], shown
 
 
 def test_the_pictures_are_pictures() -> None:
     for name in ("growth-plot", "growth-reference", "writes-plot"):
-        outputs = _cells()[name].outputs
+        outputs = CELLS[name].outputs
         assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
 def test_every_exercise_stands_in_the_lesson_and_is_not_attempted() -> None:
-    cells = _cells()
+    cells = CELLS
     problems = problems_of("indexes")
     assert len(problems) >= 6
     for problem in problems:
         cell = cells[f"exercise-{problem.number}"]
         assert cell.source == f"%%exercise {problem.id}\n{problem.starter}"
-        assert f"{problem.id} not attempted" in _said(cell)
+        assert f"{problem.id} not attempted" in said(cell)
 
 
 def test_bloat_is_as_large_as_before_and_the_rebuilt_index_a_fifth() -> None:
-    cells = _cells()
-    before, after = re.findall(r"-- (\d+) \|", _said(cells["bloat-make"]))
-    rebuilt, density = re.findall(r"-- (\d+) \| (\S+)", _said(cells["bloat-reindex"]))[0]
+    cells = CELLS
+    before, after = re.findall(r"-- (\d+) \|", said(cells["bloat-make"]))
+    rebuilt, density = re.findall(r"-- (\d+) \| (\S+)", said(cells["bloat-reindex"]))[0]
     assert before == after
     assert 4 < int(before) / int(rebuilt) < 6
     assert 85 < float(density) < 91
 
 
 def test_an_index_on_status_spoils_hot_updates_and_lets_the_primary_key_grow() -> None:
-    rows = re.findall(r"(\w+) \| 5000 \| (\d+) \| (\d+)", _said(_cells()["hot-update"]))
+    rows = re.findall(r"(\w+) \| 5000 \| (\d+) \| (\d+)", said(CELLS["hot-update"]))
     hot = {name: (int(count), int(pages)) for name, count, pages in rows}
     assert hot["with_room"][0] == 5000
     assert hot["full_pages"][0] < 500
@@ -156,55 +142,9 @@ def plans() -> Iterator[dict[str, dict[str, Any]]]:
         lab = Lab("indexes", "small", Settings.from_environment(), progress=False)
         try:
             lab.reset()
-            yield _run(lab)
+            yield plans_of(lab, LESSON)
         finally:
             lab.drop()
-
-
-def _run(lab: Lab) -> dict[str, dict[str, Any]]:
-    found = {}
-    sessions: dict[str, psycopg.Connection[Any]] = {}
-    with ExitStack() as stack:
-        for cell in _read().cells:
-            magic, _, text = cell.source.partition("\n")
-            if cell.cell_type != "code" or not magic.startswith(("%%sql", "%%explain")):
-                continue
-            name = re.search(r"--as (\w+)", magic)
-            who = name[1] if name else "sql"
-            if who not in sessions:
-                sessions[who] = stack.enter_context(lab.connection(autocommit=True))
-            failed = ""
-            try:
-                for statement in split(text):
-                    query = re.sub(r"^EXPLAIN \([^)]*\)\s*", "", statement.text)
-                    if magic.startswith("%%explain") or query != statement.text:
-                        found[cell.id] = _explain(sessions[who], query)
-                    else:
-                        sessions[who].execute(statement.text.encode())
-            except psycopg.Error as error:
-                failed = condition_name(error.sqlstate or "")
-            announced = re.search(r"--expect (\w+)", magic)
-            assert failed == (announced[1] if announced else ""), cell.id
-    return found
-
-
-def _explain(connection: psycopg.Connection[Any], query: str) -> dict[str, Any]:
-    with connection.transaction(force_rollback=True):
-        options = "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON"
-        row = connection.execute(f"EXPLAIN ({options}) {query}".encode()).fetchone()
-    assert row
-    plan: dict[str, Any] = row[0][0]["Plan"]
-    return plan
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from _nodes(child)
-
-
-def _pages(plan: dict[str, Any]) -> int:
-    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
 # Node types of each plan from the top, and the index that it reads ("" for none).
@@ -251,9 +191,9 @@ PAGES = [
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_server_plans_what_the_prose_says(plans: dict[str, Any], name: str) -> None:
     kinds, index = SHAPES[name]
-    nodes = list(_nodes(plans[name]))
-    assert [node["Node Type"] for node in nodes] == kinds
-    assert next((n["Index Name"] for n in nodes if "Index Name" in n), "") == index
+    found = list(nodes(plans[name]))
+    assert [node["Node Type"] for node in found] == kinds
+    assert next((n["Index Name"] for n in found if "Index Name" in n), "") == index
 
 
 @pytest.mark.server
@@ -261,19 +201,19 @@ def test_the_server_plans_what_the_prose_says(plans: dict[str, Any], name: str) 
 def test_as_many_pages_as_the_prose_says(
     plans: dict[str, Any], name: str, fewest: int, most: int
 ) -> None:
-    assert fewest <= _pages(plans[name]) <= most
+    assert fewest <= pages(plans[name]) <= most
 
 
 @pytest.mark.server
 def test_no_index_of_the_seeds_serves_a_page_of_a_chat(plans: dict[str, Any]) -> None:
-    thrown_away = [node.get("Rows Removed by Filter", 0) for node in _nodes(plans["fourth-chat"])]
+    thrown_away = [node.get("Rows Removed by Filter", 0) for node in nodes(plans["fourth-chat"])]
     assert max(thrown_away) > 2_000
 
 
 @pytest.mark.server
 def test_the_update_costs_the_index_only_scan_its_name_until_vacuum(plans: dict[str, Any]) -> None:
     fetches = [
-        next(n["Heap Fetches"] for n in _nodes(plans[name]) if "Heap Fetches" in n)
+        next(n["Heap Fetches"] for n in nodes(plans[name]) if "Heap Fetches" in n)
         for name in ("covering-before", "covering-after-update", "covering-after-vacuum")
     ]
     assert fetches[0] == fetches[2] == 0
@@ -283,7 +223,7 @@ def test_the_update_costs_the_index_only_scan_its_name_until_vacuum(plans: dict[
 @pytest.mark.server
 def test_both_orders_of_the_columns_find_the_same_rows(plans: dict[str, Any]) -> None:
     assert plans["order-time"]["Actual Rows"] == plans["order-chat"]["Actual Rows"] == 5
-    assert _pages(plans["order-time"]) > 10 * _pages(plans["order-chat"])
+    assert pages(plans["order-time"]) > 10 * pages(plans["order-chat"])
 
 
 # What the lesson measures with
@@ -301,8 +241,8 @@ def lab() -> Iterator[Lab]:
 
 
 def test_the_curve_is_the_harness_s_and_its_pages_tell_the_exponents() -> None:
-    said = _said(_cells()["growth-pages"])
-    found = {name: float(value) for name, value in re.findall(r"'([^']+)': ([0-9.]+)", said)}
+    shown = said(CELLS["growth-pages"])
+    found = {name: float(value) for name, value in re.findall(r"'([^']+)': ([0-9.]+)", shown)}
     assert 0.95 < found["no index"] < 1.05
     assert found["unique key"] < 0.2
 
@@ -311,7 +251,7 @@ def test_the_curve_is_the_harness_s_and_its_pages_tell_the_exponents() -> None:
 def test_the_lesson_s_case_runs_and_its_claims_hold() -> None:
     # The cell's own case, at sizes that take a moment.
     names: dict[str, Any] = {}
-    exec(_cells()["growth-case"].source, names)
+    exec(CELLS["growth-case"].source, names)
     options = Options(rounds=2, round_seconds=0.005, warm_up_seconds=0.05)
     found = run(names["growth"], sizes=[2_000, 8_000], options=options, progress=False).case()
     assert found.variants == ("no index", "unique key")

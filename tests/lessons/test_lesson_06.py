@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import psycopg
 import pytest
 
 from pglab.config import Settings
 from pglab.exercises._registry import problems_of
 from pglab.lab import Lab
-from pglab.notebook.explain_error import condition_name
-from pglab.notebook.statements import split
+from tests.lesson_support import cells_of, nodes, pages, plans_of, said
 
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "06-encryption.ipynb"
+CELLS = cells_of(LESSON)
 
 # The seed document's statement, word for word.
 SEED = """\
@@ -163,18 +161,6 @@ def _read() -> Any:
     return nbformat.read(LESSON, as_version=4)
 
 
-def _cells() -> dict[str, Any]:
-    return {cell.id: cell for cell in _read().cells}
-
-
-def _said(cell: Any) -> str:
-    texts = [
-        output.text if output.output_type == "stream" else output.data["text/plain"]
-        for output in cell.outputs
-    ]
-    return re.sub(r"\s+", " ", "\n".join(texts))
-
-
 def _rows(cell: Any) -> list[list[str]]:
     """Return the cells of the table that an output shows as text."""
     lines = "\n".join(output.data["text/plain"] for output in cell.outputs).splitlines()
@@ -185,7 +171,7 @@ def _rows(cell: Any) -> list[list[str]]:
 
 
 def test_the_seeds_statement_is_word_for_word() -> None:
-    cell = _cells()["as-written"]
+    cell = CELLS["as-written"]
     assert SEED in cell.source
     assert cell.metadata["tags"] == ["as-written"]
 
@@ -195,68 +181,68 @@ def test_the_seeds_statement_is_word_for_word() -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_output_shows_what_the_prose_says(name: str) -> None:
-    said = _said(_cells()[name])
-    assert [claim for claim in CLAIMS[name] if claim not in said] == [], said
+    shown = said(CELLS[name])
+    assert [claim for claim in CLAIMS[name] if claim not in shown] == [], shown
 
 
 def test_the_pictures_are_pictures() -> None:
     for name in ("blind-plot", "costs-plot"):
-        assert any("image/png" in output.get("data", {}) for output in _cells()[name].outputs)
+        assert any("image/png" in output.get("data", {}) for output in CELLS[name].outputs)
 
 
 def test_every_exercise_stands_in_the_lesson_and_is_not_attempted() -> None:
-    cells = _cells()
+    cells = CELLS
     problems = problems_of("encryption")
     assert len(problems) >= 6
     for problem in problems:
         cell = cells[f"exercise-{problem.number}"]
         assert cell.source.strip() == f"%%exercise {problem.id}\n{problem.starter}".strip()
-        assert f"{problem.id} not attempted" in _said(cell)
+        assert f"{problem.id} not attempted" in said(cell)
 
 
 def test_no_bit_of_a_ciphertext_can_be_flipped_unnoticed() -> None:
-    said = _said(_cells()["every-bit"])
-    counts = {name: int(count) for name, count in re.findall(r"'(\w+)': (\d+)", said)}
+    shown = said(CELLS["every-bit"])
+    counts = {name: int(count) for name, count in re.findall(r"'(\w+)': (\d+)", shown)}
     assert "opened" not in counts
-    blob_bytes = int(_rows(_cells()["encrypt"])[-1][1])
+    blob_bytes = int(_rows(CELLS["encrypt"])[-1][1])
     assert sum(counts.values()) == 8 * blob_bytes
 
 
 def test_the_rotation_was_killed_between_its_beginning_and_its_end() -> None:
-    counts = {row[0]: int(row[1]) for row in _rows(_cells()["rotate-state"]) if row[1].isdigit()}
+    counts = {row[0]: int(row[1]) for row in _rows(CELLS["rotate-state"]) if row[1].isdigit()}
     assert set(counts) == {"2026-11", "2027-02"}
     assert counts["2027-02"] >= 700
     assert sum(counts.values()) == 2000
-    left = re.match(r"(\d+) rows left; rotated (\d+)", _said(_cells()["rotate-again"]))
+    left = re.match(r"(\d+) rows left; rotated (\d+)", said(CELLS["rotate-again"]))
     assert left
     assert int(left[1]) == int(left[2]) == counts["2026-11"]
 
 
 def test_the_blind_index_spares_nearly_all_and_the_thief_reads_nearly_all() -> None:
-    found = re.search(r"(\d+) with the blind index, (\d+) without", _said(_cells()["blind-search"]))
+    found = re.search(r"(\d+) with the blind index, (\d+) without", said(CELLS["blind-search"]))
     assert found
     assert 100 * int(found[1]) < int(found[2])
-    guessed = re.match(r"(\d+) of (\d+) rows guessed right", _said(_cells()["blind-leak"]))
+    guessed = re.match(r"(\d+) of (\d+) rows guessed right", said(CELLS["blind-leak"]))
     assert guessed
     assert int(guessed[1]) > 0.95 * int(guessed[2]) > 9_000
 
 
 def test_the_least_s2k_and_the_program_are_many_times_as_fast_as_pgcrypto() -> None:
-    us = {row[0]: float(row[1].replace(",", "")) for row in _rows(_cells()["s2k-measure"])[1:]}
+    us = {row[0]: float(row[1].replace(",", "")) for row in _rows(CELLS["s2k-measure"])[1:]}
     assert us["default"] > 10 * us["AES-GCM, no server"]
     assert us["no repetition"] < us["65,536 octets"] < us["default"] < us["1,048,576 octets"]
     # What pgcrypto draws: 65,536 to 253,952.
-    octets = [int(row[2]) for row in _rows(_cells()["s2k-count"]) if row[2].isdigit()]
+    octets = [int(row[2]) for row in _rows(CELLS["s2k-count"]) if row[2].isdigit()]
     assert octets
     assert all(65_536 <= count <= 253_952 for count in octets)
 
 
 def test_the_other_costs_are_as_the_prose_says() -> None:
-    rows = _rows(_cells()["costs-others"])[1:]
+    rows = _rows(CELLS["costs-others"])[1:]
     us = {(case, variant): float(time.replace(",", "")) for case, variant, time in rows}
     assert us["blind-index", "decrypt all here"] > 10 * us["blind-index", "blind index"]
     assert us["rls-scan", "policy"] > us["rls-scan", "policy, evaluated once"]
-    connection = _rows(_cells()["tls-cost"])[1]
+    connection = _rows(CELLS["tls-cost"])[1]
     assert connection[0] == "connection"
     assert float(connection[3].replace(",", "")) > float(connection[2].replace(",", ""))
 
@@ -264,7 +250,7 @@ def test_the_other_costs_are_as_the_prose_says() -> None:
 def test_no_key_and_no_password_is_in_the_notebook() -> None:
     text = LESSON.read_text(encoding="utf-8")
     outputs = "\n".join(
-        _said(cell) for cell in _read().cells if cell.cell_type == "code" and cell.outputs
+        said(cell) for cell in _read().cells if cell.cell_type == "code" and cell.outputs
     )
     # 32 bytes in base64, a token of 24 bytes, a SCRAM verifier, a private key.
     assert re.findall(r"(?<![\w/+-])[A-Za-z0-9+/]{43}=", outputs) == []
@@ -300,7 +286,12 @@ def plans() -> Iterator[dict[str, dict[str, Any]]]:
         lab = Lab("encryption", "small", Settings.from_environment(), progress=False)
         try:
             lab.reset()
-            yield _run(lab)
+            yield plans_of(
+                lab,
+                LESSON,
+                without=PYTHON_FIRST,
+                rewritten=lambda text: text.replace("lesson06_", "test06_"),
+            )
         finally:
             lab.drop()
 
@@ -309,66 +300,17 @@ def plans() -> Iterator[dict[str, dict[str, Any]]]:
 PYTHON_FIRST = {"swap", "rotate-state", "blind-explain", "pool-scram", "injection-damage"}
 
 
-def _run(lab: Lab) -> dict[str, dict[str, Any]]:
-    found = {}
-    sessions: dict[str, psycopg.Connection[Any]] = {}
-    with ExitStack() as stack:
-        for cell in _read().cells:
-            magic, _, text = cell.source.partition("\n")
-            if (
-                cell.cell_type != "code"
-                or not magic.startswith(("%%sql", "%%explain"))
-                or cell.id in PYTHON_FIRST
-            ):
-                continue
-            text = text.replace("lesson06_", "test06_")
-            name = re.search(r"--as (\w+)", magic)
-            who = name[1] if name else "sql"
-            if who not in sessions:
-                sessions[who] = stack.enter_context(lab.connection(autocommit=True))
-            failed = ""
-            try:
-                for statement in split(text):
-                    if magic.startswith("%%explain"):
-                        found[cell.id] = _explain(sessions[who], statement.text)
-                    else:
-                        sessions[who].execute(statement.text.encode())
-            except psycopg.Error as error:
-                failed = condition_name(error.sqlstate or "")
-            announced = re.search(r"--expect (\w+)", magic)
-            assert failed == (announced[1] if announced else ""), cell.id
-    return found
-
-
-def _explain(connection: psycopg.Connection[Any], query: str) -> dict[str, Any]:
-    options = "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON"
-    row = connection.execute(f"EXPLAIN ({options}) {query}".encode()).fetchone()
-    assert row
-    plan: dict[str, Any] = row[0][0]["Plan"]
-    return plan
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from _nodes(child)
-
-
-def _pages(plan: dict[str, Any]) -> int:
-    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
-
-
 @pytest.mark.server
 def test_a_page_of_a_chat_costs_the_same_pages_under_the_policy(plans: dict[str, Any]) -> None:
     free, bound = plans["rls-cost-chat"], plans["rls-cost-chat-app"]
-    assert [n["Node Type"] for n in _nodes(free)] == [n["Node Type"] for n in _nodes(bound)]
-    assert _pages(free) == _pages(bound) < 30
-    assert any("current_setting" in n.get("Filter", "") for n in _nodes(bound))
+    assert [n["Node Type"] for n in nodes(free)] == [n["Node Type"] for n in nodes(bound)]
+    assert pages(free) == pages(bound) < 30
+    assert any("current_setting" in n.get("Filter", "") for n in nodes(bound))
 
 
 @pytest.mark.server
 def test_the_policy_rules_out_the_index_that_is_not_leakproof(plans: dict[str, Any]) -> None:
     free, bound = plans["rls-cost-search"], plans["rls-cost-search-app"]
-    assert "messages_body_trgm" in {n.get("Index Name") for n in _nodes(free)}
-    assert "messages_body_trgm" not in {n.get("Index Name") for n in _nodes(bound)}
-    assert _pages(bound) > 10 * _pages(free)
+    assert "messages_body_trgm" in {n.get("Index Name") for n in nodes(free)}
+    assert "messages_body_trgm" not in {n.get("Index Name") for n in nodes(bound)}
+    assert pages(bound) > 10 * pages(free)

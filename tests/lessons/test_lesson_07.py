@@ -20,9 +20,11 @@ import pytest
 from pglab.config import Settings
 from pglab.exercises._registry import problems_of
 from pglab.lab import Lab
+from tests.lesson_support import cells_of, said
 
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "07-cache-aside.ipynb"
+CELLS = cells_of(LESSON)
 
 # The seed document's table, word for word but for the bold face.
 SEED_TABLE = """\
@@ -87,21 +89,9 @@ def _read() -> Any:
     return nbformat.read(LESSON, as_version=4)
 
 
-def _cells() -> dict[str, Any]:
-    return {cell.id: cell for cell in _read().cells}
-
-
-def _said(cell: Any) -> str:
-    texts = [
-        output.text if output.output_type == "stream" else output.data["text/plain"]
-        for output in cell.outputs
-    ]
-    return re.sub(r"\s+", " ", "\n".join(texts))
-
-
 def _rows(name: str) -> list[dict[str, str]]:
     """Return a table of an output, row by row."""
-    [output] = [o for o in _cells()[name].outputs if "text/plain" in o.get("data", {})]
+    [output] = [o for o in CELLS[name].outputs if "text/plain" in o.get("data", {})]
     lines = [line for line in output.data["text/plain"].splitlines() if "|" in line]
     head, *body = [[part.strip() for part in line.split("|")] for line in lines]
     return [dict(zip(head, row, strict=True)) for row in body]
@@ -120,8 +110,8 @@ def test_the_seeds_table_is_word_for_word() -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_output_shows_what_the_prose_says(name: str) -> None:
-    said = _said(_cells()[name])
-    assert [claim for claim in CLAIMS[name] if claim not in said] == [], said
+    shown = said(CELLS[name])
+    assert [claim for claim in CLAIMS[name] if claim not in shown] == [], shown
 
 
 @pytest.mark.parametrize(
@@ -130,24 +120,24 @@ def test_the_output_shows_what_the_prose_says(name: str) -> None:
      "verdict-network"],
 )  # fmt: skip
 def test_the_pictures_are_pictures(name: str) -> None:
-    assert any("image/png" in output.get("data", {}) for output in _cells()[name].outputs)
+    assert any("image/png" in output.get("data", {}) for output in CELLS[name].outputs)
 
 
 def test_the_diagram_is_drawn_with_its_counters() -> None:
-    drawn = [o.data["image/svg+xml"] for o in _cells()["diagram"].outputs if "data" in o]
+    drawn = [o.data["image/svg+xml"] for o in CELLS["diagram"].outputs if "data" in o]
     assert len(drawn) == 1
     for label in ("1. check cache   60", "HIT   57", "MISS   3", "store   3", "past Redis   0"):
         assert label in drawn[0]
 
 
 def test_every_exercise_stands_in_the_lesson_and_is_not_attempted() -> None:
-    cells = _cells()
+    cells = CELLS
     problems = problems_of("cache")
     assert len(problems) >= 6
     for problem in problems:
         cell = cells[f"exercise-{problem.number}"]
         assert cell.source == f"%%exercise {problem.id}\n{problem.starter.rstrip()}"
-        assert f"{problem.id} not attempted" in _said(cell)
+        assert f"{problem.id} not attempted" in said(cell)
 
 
 def test_a_miss_costs_more_than_no_cache_and_a_hit_less() -> None:
@@ -180,19 +170,19 @@ def test_the_lock_loads_once_an_expiry_and_early_refresh_lets_hardly_anybody_wai
 
 
 def test_the_breaker_opens_tries_and_closes() -> None:
-    states = re.findall(r"s: ([a-z-]+)", _said(_cells()["down-breaker"]))
+    states = re.findall(r"s: ([a-z-]+)", said(CELLS["down-breaker"]))
     assert states[0] == "open"
     assert states[-2:] == ["half-open", "closed"]
 
 
 def test_right_answers_came_from_a_silent_and_from_a_full_redis() -> None:
     for name in ("slow", "full"):
-        right, asked = re.findall(r"(\d+) of (\d+) right", _said(_cells()[name]))[0]
+        right, asked = re.findall(r"(\d+) of (\d+) right", said(CELLS[name]))[0]
         assert right == asked != "0"
 
 
 def test_the_soak_kept_every_promise() -> None:
-    said = _said(_cells()["soak"])
+    shown = said(CELLS["soak"])
     for line in (
         "that failed 0",
         "older than promised 0",
@@ -200,8 +190,8 @@ def test_the_soak_kept_every_promise() -> None:
         "that PostgreSQL does not have 0",
         "promises kept",
     ):
-        assert line in said
-    assert int(re.findall(r"killed (\d+) times", said)[0]) >= 2
+        assert line in shown
+    assert int(re.findall(r"killed (\d+) times", shown)[0]) >= 2
 
 
 def test_all_keys_policies_lost_what_was_no_copy_and_lfu_led_them() -> None:
@@ -215,7 +205,7 @@ def test_all_keys_policies_lost_what_was_no_copy_and_lfu_led_them() -> None:
 
 
 def test_a_cache_of_what_is_read_once_hits_one_in_five() -> None:
-    assert "hit ratio 20%" in _said(_cells()["sent-run"])
+    assert "hit ratio 20%" in said(CELLS["sent-run"])
 
 
 def test_theory_is_near_what_was_measured() -> None:
@@ -228,8 +218,8 @@ def test_theory_is_near_what_was_measured() -> None:
 
 
 def test_the_verdict_is_what_the_benchmark_says() -> None:
-    said = _said(_cells()["verdict-figures"])
-    times = {what: float(factor) for what, factor in re.findall(r"(\w+): ([\d.]+) times", said)}
+    shown = said(CELLS["verdict-figures"])
+    times = {what: float(factor) for what, factor in re.findall(r"(\w+): ([\d.]+) times", shown)}
     assert 0.6 < times["message"] < 1.7
     assert times["inbox"] > 2
     assert times["ORM"] > 3
@@ -271,7 +261,7 @@ def names() -> Iterator[dict[str, Any]]:
 
 
 def _run(names: dict[str, Any], *cells: str) -> str:
-    every, said = _cells(), StringIO()
+    every, said = CELLS, StringIO()
     with redirect_stdout(said):
         for cell in cells:
             code = compile(every[cell].source, cell, "exec", dont_inherit=True)

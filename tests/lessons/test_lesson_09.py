@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psycopg
 import pytest
 from servers.faults import wait_until
@@ -16,9 +15,11 @@ from pglab.config import Settings
 from pglab.exercises._registry import problems_of
 from pglab.lab import Lab
 from pglab.monitor import MEASURES, Gateway, look, sample_waits, survey, watch_live
+from tests.lesson_support import cells_of, said
 
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "09-monitoring.ipynb"
+CELLS = cells_of(LESSON)
 
 # The seed document's three, word for word.
 SEED = {
@@ -75,28 +76,20 @@ CLAIMS = {
 }
 
 
-def _cells() -> dict[str, Any]:
-    return {cell.id: cell for cell in nbformat.read(LESSON, as_version=4).cells}
-
-
-def _said(name: str) -> str:
-    texts = [
-        output.text if output.output_type == "stream" else output.data["text/plain"]
-        for output in _cells()[name].outputs
-    ]
-    return re.sub(r"\s+", " ", "\n".join(texts))
+def said_by(name: str) -> str:
+    return said(CELLS[name])
 
 
 @pytest.mark.parametrize("name", SEED)
 def test_the_seeds_three_are_word_for_word(name: str) -> None:
-    cell = _cells()[name]
+    cell = CELLS[name]
     assert cell.source.partition("\n")[2] == SEED[name]
     assert cell.metadata["tags"] == ["as-written"]
 
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_output_shows_what_the_prose_says(name: str) -> None:
-    said = _said(name)
+    said = said_by(name)
     assert [claim for claim in CLAIMS[name] if claim not in said] == [], said
 
 
@@ -104,37 +97,37 @@ def test_every_exercise_stands_in_the_lesson_and_is_not_attempted() -> None:
     problems = problems_of("monitoring")
     assert len(problems) >= 5
     for problem in problems:
-        cell = _cells()[f"exercise-{problem.number}"]
+        cell = CELLS[f"exercise-{problem.number}"]
         assert cell.source == f"%%exercise {problem.id}\n{problem.starter}"
-        assert f"{problem.id} not attempted" in _said(f"exercise-{problem.number}")
+        assert f"{problem.id} not attempted" in said_by(f"exercise-{problem.number}")
 
 
 def test_exercises_come_in_the_order_of_their_numbers() -> None:
-    order = [name for name in _cells() if re.fullmatch(r"exercise-\d+", name)]
+    order = [name for name in CELLS if re.fullmatch(r"exercise-\d+", name)]
     assert order == [f"exercise-{number}" for number in range(1, len(order) + 1)]
 
 
 def test_the_server_has_more_processes_than_clients() -> None:
-    (counted,) = re.findall(r"-- (\d+)", _said("seed-connections"))
-    (clients,) = re.findall(r"client backend \| (\d+)", _said("seed-connections-types"))
+    (counted,) = re.findall(r"-- (\d+)", said_by("seed-connections"))
+    (clients,) = re.findall(r"client backend \| (\d+)", said_by("seed-connections-types"))
     assert int(counted) > int(clients)
 
 
 def test_the_seed_s_query_measured_another_table() -> None:
-    sizes = dict(re.findall(r"public \| (\w+) \| (\d+) \| \d+", _said("names-lie")))
-    ((real,),) = [re.findall(r"public \| Message \| \d+ \| (\d+)", _said("names-lie"))]
+    sizes = dict(re.findall(r"public \| (\w+) \| (\d+) \| \d+", said_by("names-lie")))
+    ((real,),) = [re.findall(r"public \| Message \| \d+ \| (\d+)", said_by("names-lie"))]
     assert sizes["Message"] == sizes["message"] == "8192"
     assert int(real) > 1_000_000
 
 
 def test_the_picture_is_kept() -> None:
-    outputs = _cells()["live"].outputs
+    outputs = CELLS["live"].outputs
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert "widget" not in str([list(output.get("data", {})) for output in outputs])
 
 
 def test_both_ratios_look_fine_and_the_pages_do_not() -> None:
-    found = re.findall(r"(with_index|without) \| (\d+) \| ([\d.]+)", _said("ratio-read"))
+    found = re.findall(r"(with_index|without) \| (\d+) \| ([\d.]+)", said_by("ratio-read"))
     pages = {name: int(number) for name, number, _ in found}
     assert all(float(percent) > 95 for *_, percent in found)
     assert pages["without"] > 10 * pages["with_index"]
@@ -143,7 +136,7 @@ def test_both_ratios_look_fine_and_the_pages_do_not() -> None:
 def test_two_statements_stand_out() -> None:
     rows = re.findall(
         r"(\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (SELECT count|UPDATE chats)",
-        _said("statements"),
+        said_by("statements"),
     )
     found = {query: (float(mean), float(pages)) for _, mean, _, pages, query in rows}
     assert found["SELECT count"][1] > 500
@@ -152,7 +145,7 @@ def test_two_statements_stand_out() -> None:
 
 def test_vacuum_frees_space_in_a_file_that_stays() -> None:
     before, after = (
-        re.findall(r"presence \| (\d+) \| (\d+) \| (\d+)", _said(name))[0]
+        re.findall(r"presence \| (\d+) \| (\d+) \| (\d+)", said_by(name))[0]
         for name in ("bloat-before", "bloat-vacuum")
     )
     assert before[0] == after[0]
@@ -161,12 +154,12 @@ def test_vacuum_frees_space_in_a_file_that_stays() -> None:
 
 
 def test_the_log_carries_whole_pages_after_a_checkpoint() -> None:
-    first, again = map(int, re.findall(r"\| (\d+)", _said("log-rate")))
+    first, again = map(int, re.findall(r"\| (\d+)", said_by("log-rate")))
     assert first > 4 * again
 
 
 def test_the_first_round_asks_everything() -> None:
-    took = [int(ms) for ms in re.findall(r"\d \| (\d+)", _said("cost"))]
+    took = [int(ms) for ms in re.findall(r"\d \| (\d+)", said_by("cost"))]
     assert len(took) == 6
 
 

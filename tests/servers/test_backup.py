@@ -95,9 +95,13 @@ def odd(database):
     return database
 
 
-def databases(endpoint):
+def databases(endpoint, begins):
+    """Return the databases whose names begin so; tests of other files make others meanwhile."""
     with connect_postgres(endpoint) as connection:
-        return {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+        found = connection.execute(
+            "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [begins]
+        )
+        return {row[0] for row in found}
 
 
 def at(endpoint, database):
@@ -195,13 +199,12 @@ def test_a_restored_database_that_differs_never_gets_the_name(
     text = json.loads((made.path / "manifest.json").read_text())
     text["state"]["tables"]["public.words"]["sha256"] = "0" * 64
     (made.path / "manifest.json").write_text(json.dumps(text))
-    before = databases(endpoint)
     with pytest.raises(backup.MismatchError) as caught:
         backup.restore(backup.open_backup(made.path), endpoint, target)
     assert caught.value.differences == (
         "table public.words has 7 rows as expected, but other content",
     )
-    assert databases(endpoint) == before, "a half-proven database was left"
+    assert databases(endpoint, target) == set(), "a half-proven database was left"
 
 
 @pytest.mark.parametrize(
@@ -238,10 +241,9 @@ def test_a_database_that_exists_is_left_alone(endpoint, odd, name, tmp_path):
     made = backup.create(endpoint, name, tmp_path)
     with psycopg.connect(odd) as connection:
         connection.execute("INSERT INTO words VALUES ('mine', 1)")
-    before = databases(endpoint)
     with pytest.raises(backup.TargetExistsError, match="left alone"):
         backup.restore(made, endpoint, name)
-    assert databases(endpoint) == before
+    assert databases(endpoint, name) == {name}
     with psycopg.connect(odd) as connection:
         assert connection.execute("SELECT n FROM words WHERE word = 'mine'").fetchone() == (1,)
 
@@ -262,7 +264,7 @@ def test_a_dump_holds_no_roles_and_the_restore_says_which(endpoint, odd, name, t
             admin.execute(f'DROP ROLE "{role}"')
     with pytest.raises(backup.MissingRolesError, match=f'CREATE ROLE "{role}" LOGIN CREATEDB'):
         backup.restore(made, endpoint, target)
-    assert target not in databases(endpoint)
+    assert databases(endpoint, target) == set()
     assert backup.restore(made, endpoint, target, owners=False).database == target
 
 
@@ -310,14 +312,14 @@ def test_a_drill_counts_what_would_be_lost(endpoint, odd, name, tmp_path):
             connection.execute("INSERT INTO words SELECT 'w' || n FROM generate_series(1, 23) n")
             connection.execute("DELETE FROM no_key WHERE a = 0")
 
-    before = databases(endpoint)
+    before = databases(endpoint, "pglab_drill_")
     report = backup.drill(endpoint, name, tmp_path, meanwhile=work)
     lost = {table: count for table, count in report.lost_rows.items() if count}
     assert lost == {"public.words": 23, "public.no_key": -6}
     assert report.recovery_s >= report.restored.restore_s > 0
     assert report.lost_s > 0
     assert "+23 in public.words" in report.lines()[-1]
-    assert databases(endpoint) == before, "the drill left its copy"
+    assert databases(endpoint, "pglab_drill_") == before, "the drill left its copy"
 
 
 def test_verifying_by_hand_with_psql(endpoint, odd, name, tmp_path):

@@ -166,3 +166,27 @@ def test_locks_in_another_database_have_a_number_for_a_name(scratch: ScratchPost
             assert look(elsewhere, "blocking_tree").rows[0]["holds_up"] == 1
         holder.rollback()
         assert quarrel.outcomes() == {"reader": "SELECT 1"}
+
+
+def test_a_long_queue_for_one_row_is_a_list_and_not_all_ways_through_it(
+    scratch: ScratchPostgres,
+) -> None:
+    """With n waiters there are 2 to the n ways from the last to the first."""
+    with Quarrel(scratch.connect) as quarrel, make_watcher(scratch) as watcher:
+        quarrel.hold("holder", 'SELECT FROM "Chat" WHERE id = 1 FOR UPDATE')
+        for number in range(24):
+            quarrel.wait(f"waiter {number}", 'SELECT FROM "Chat" WHERE id = 1 FOR UPDATE')
+        reading = look(watcher, "blocking_tree")
+        assert reading.skipped == ""
+        assert 24 < len(reading.rows) <= 200
+        holds_up = {row["application"]: row["holds_up"] for row in reading.rows}
+        assert len(holds_up) == 25
+        assert holds_up["holder"] == 24
+        (finding,) = reading.findings
+        assert "(holder, idle in transaction) holds up 24 others" in finding.text
+        # A row's lock has a table lock's mode, and closes the table to nobody.
+        locks = look(watcher, "lock_waits")
+        assert {row["locktype"] for row in locks.rows} == {"tuple", "transactionid"}
+        assert not locks.findings
+        sizes = {row["name"]: row["locked"] for row in look(watcher, "table_sizes").rows}
+        assert sizes["Chat"] is False

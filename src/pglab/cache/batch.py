@@ -126,6 +126,7 @@ class Batch(Generic[K, V]):
                 )
             except (AwayError, PoisonedError):
                 answers = []
+                self._shelf.may_be_leased(list(missing.values()))
             held = {
                 key: name
                 for (key, name), answer in zip(missing.items(), answers, strict=False)
@@ -162,6 +163,8 @@ class Batch(Generic[K, V]):
         try:
             stored = self._shelf.store_all(entries)
         except (AwayError, PoisonedError):
-            return
-        for (name, *_), done in zip(entries, stored, strict=True):
+            stored = [False] * len(entries)
+        for (name, token, *_), done in zip(entries, stored, strict=True):
             self._tell("store" if done else "refused", name)
+            if not done:  # a full Redis, for one, keeps the lease, and others would wait for it
+                self._shelf.release(name, token)

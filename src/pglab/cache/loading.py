@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from redis.exceptions import OutOfMemoryError
+
 from pglab.cache.entries import MARKER_BYTES, PASS, TOKEN_BYTES, Codec, PoisonedError, new_token
 from pglab.cache.flights import AbandonedError, Flights
 from pglab.cache.shelf import AwayError, Shelf
@@ -230,7 +232,11 @@ class Loading(Generic[K, V]):
                 stored = True
             else:
                 stored = self._shelf.store(name, seen, raw, ttl_ms)
-        except (AwayError, PoisonedError):
+        except AwayError as error:
+            if seen is not None and isinstance(error.__cause__, OutOfMemoryError):
+                self._shelf.release(name, seen)  # or others wait for it until it expires
+            return False
+        except PoisonedError:
             return False
         self._tell("store" if stored else "refused", name, None, "")
         return stored

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pglab.cache.entries import PASS, TOKEN_BYTES, PoisonedError
 
@@ -126,12 +127,25 @@ class Shelf:
         Raises:
             AwayError, PoisonedError: as :meth:`ask`.
         """
-        found = self.ask(name, *self.lease_command(name, token, lease_ms))
+        try:
+            found = self.ask(name, *self.lease_command(name, token, lease_ms))
+        except AwayError as error:
+            if isinstance(error.__cause__, RedisTimeoutError | TimeoutError):
+                self.may_be_leased([name])
+            raise
         if found is None or found == token:  # the latter: asked again after a lost connection
             return None
         if type(found) is not bytes:
             raise self.failed(name, TypeError(f"an answer of type {type(found).__name__}"))
         return found
+
+    def may_be_leased(self, names: Sequence[str]) -> None:
+        """Have keys removed once Redis answers again.
+
+        What it was asked while it slept it does when it wakes; others would wait for a load that
+        nobody does.
+        """
+        self._guard.remember(names)
 
     @staticmethod
     def lease_command(name: str, token: bytes, lease_ms: int) -> tuple[bytes | str | int, ...]:
@@ -151,6 +165,8 @@ class Shelf:
 
     def store_all(self, entries: Sequence[tuple[str, bytes, bytes, int]]) -> list[bool]:
         """Store several, each as :meth:`store`; return which were."""
+        if len(entries) == 1:  # what refuses a single command is raised, and not among the answers
+            return [self.store(*entries[0])]
         commands = [
             ("EVALSHA", _SHA[_STORE], 1, name, token, value, ttl_ms)
             for name, token, value, ttl_ms in entries

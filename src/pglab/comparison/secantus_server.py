@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
+import socket
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pglab.comparison.contract import EngineMissingError
-from pglab.errors import ServerStartError
-from pglab.servers.process import free_port, log_tail, spawn
-from pglab.servers.scratch_folder import ScratchFolder
+from pglab.comparison.engine_process import EngineProcess
+from pglab.servers.process import free_port
 
 __all__ = ["SecantusServer", "server_program"]
-
-_READY_S = 60.0
-_POLL_S = 0.02
 
 
 def server_program() -> Path | None:
@@ -37,13 +31,17 @@ def server_program() -> Path | None:
     return Path(found) if found else None
 
 
-class SecantusServer:
+class SecantusServer(EngineProcess):
     """One server on a port of 127.0.0.1; it ends, and vanishes, with its maker.
+
+    It runs as our own account: its interpreter may lie where no other can read it.
 
     Raises:
         EngineMissingError: the program is not here.
         ServerStartError: it did not start; the message has its last words.
     """
+
+    name = "SecantusDB"
 
     def __init__(self) -> None:
         program = server_program()
@@ -53,70 +51,21 @@ class SecantusServer:
                 "or run: pip install --pre secantusdb"
             )
         self._program = program
-        self._child: subprocess.Popen[bytes] | None = None
-        self._folder = ScratchFolder()
-        self._log = self._folder.path / "log"
         self._port = free_port()
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__()
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of ``pymongo.MongoClient``."""
         return {"host": "127.0.0.1", "port": self._port, "directConnection": True}
 
-    def start(self) -> None:
-        """Start it, if it does not run, and wait until it answers."""
-        if self._child is not None and self._child.poll() is None:
-            return
-        with self._log.open("ab") as log:
-            # As our own account: its interpreter may lie where no other can read it.
-            self._child = spawn(
-                [
-                    self._program, "--host", "127.0.0.1", "--port", str(self._port),
-                    "--storage-path", self._folder.path / "store", "--cache-size", "256M",
-                    "--sync-on-commit", "--log-level", "ERROR",
-                ],
-                account=None, death_signal=signal.SIGKILL, stdout=log,
-            )  # fmt: skip
-        deadline = time.monotonic() + _READY_S
-        while not self._answers():
-            if self._child.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerStartError(
-                    f"SecantusDB did not start; its last words:\n{log_tail(self._log)}"
-                )
-            time.sleep(_POLL_S)
+    def _command(self) -> Sequence[str | Path]:
+        return [
+            self._program, "--host", "127.0.0.1", "--port", str(self._port),
+            "--storage-path", self._folder.path / "store", "--cache-size", "256M",
+            "--sync-on-commit", "--log-level", "ERROR",
+        ]  # fmt: skip
 
     def _answers(self) -> bool:
-        import socket
-
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self._port)) == 0
-
-    def kill(self) -> None:
-        """End it with SIGKILL; it is one process."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-            child.wait()
-
-    def close(self) -> None:
-        """End it, and remove all that it made."""
-        if self._folder.is_ours:
-            self.kill()
-            self._folder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -199,6 +199,11 @@ def _missing(measure: Measure, server: Server) -> str:
         )
     version = server.extensions.get(measure.extension, ("", (0, 0)))[1]
     if measure.sql(server.version, version) is None:
+        if measure.extension and version < min(each.extension for each in measure.variants):
+            return (
+                f"the extension {measure.extension} is too old; its owner says: "
+                f"ALTER EXTENSION {measure.extension} UPDATE"
+            )
         return f"needs PostgreSQL {measure.oldest}; this is {server.version // 10_000}"
     return ""
 
@@ -209,7 +214,11 @@ def _reason(error: psycopg.Error, measure: Measure, server: Server) -> str:
         return f"took longer than {_TIMEOUT_MS / 1000:.0f} s, and was given up"
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return "somebody holds a table for himself; see lock_waits and blocking_tree"
-    if isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState) and measure.extension:
+    # The words may be translated; the setting's name is not.
+    if (
+        isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState)
+        and "shared_preload_libraries" in said
+    ):
         return f"{said}; add it there and restart the server"
     if isinstance(error, psycopg.errors.InsufficientPrivilege) and measure.extension:
         schema = sql.Identifier(server.extensions[measure.extension][0]).as_string(None)

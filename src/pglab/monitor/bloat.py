@@ -18,8 +18,12 @@ _LARGEST: Final = """\
     JOIN pg_catalog.pg_am AS m ON m.oid = c.relam AND m.amname = {method}
     WHERE c.relkind IN ({kinds}) AND c.relpages > 0
       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp_)'
+      -- What CREATE INDEX CONCURRENTLY left half made is refused, and all others with it.
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
+                      WHERE i.indexrelid = c.oid AND NOT i.indisvalid)
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks AS l
-                      WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
+                      WHERE l.relation = c.oid AND l.locktype = 'relation'
+                        AND l.mode = 'AccessExclusiveLock'
                         AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid())
     ORDER BY c.relpages DESC, c.oid
     LIMIT 10"""

@@ -30,7 +30,7 @@ LIMIT 20"""
 _CLOSED: Final = """\
 WITH closed AS MATERIALIZED (
     SELECT DISTINCT l.relation AS oid FROM pg_catalog.pg_locks AS l
-    WHERE l.mode = 'AccessExclusiveLock' AND l.relation IS NOT NULL
+    WHERE l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation'
       AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d
                         WHERE d.datname = pg_catalog.current_database())
@@ -104,7 +104,7 @@ _DUPLICATES: Final = f"""\
             FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
             WHERE k.place > i.indnkeyatts) AS included,
            coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid, true), '') AS predicate,
-           c.relname, c.relpages, t.relname AS table_name, n.nspname
+           c.relname, c.relkind, c.relpages, t.relname AS table_name, n.nspname
     FROM candidates AS i
     JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
     JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
@@ -146,7 +146,9 @@ SELECT p.nspname::text AS schema, p.table_name::text AS table_name, p.relname::t
        pg_catalog.pg_get_indexdef(p.indexrelid) AS definition,
        pg_catalog.pg_get_indexdef(p.by_oid) AS covering_definition,
        p.relpages * pg_catalog.current_setting('block_size')::bigint AS estimated_bytes,
-       pg_catalog.format('DROP INDEX CONCURRENTLY %I.%I', p.nspname, p.relname) AS remedy
+       -- A partitioned table's index can neither be dropped nor made concurrently.
+       pg_catalog.format('DROP INDEX %s%I.%I', CASE p.relkind WHEN 'I' THEN ''
+                         ELSE 'CONCURRENTLY ' END, p.nspname, p.relname) AS remedy
 FROM chosen AS p
 ORDER BY p.is_same DESC, p.relpages DESC, schema, index_name"""  # noqa: S608 (words of ours)
 
@@ -184,8 +186,10 @@ SELECT n.nspname::text AS schema, t.relname::text AS table_name, k.conname::text
         WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indpred IS NULL
           AND i.indkey[0] = ANY (k.conkey)) AS half_served_by,
        CASE WHEN t.reltuples >= 0 THEN t.reltuples::bigint END AS estimated_rows,
-       t.relpages * pg_catalog.current_setting('block_size')::bigint AS estimated_bytes,
-       pg_catalog.format('CREATE INDEX CONCURRENTLY ON %I.%I (%s)', n.nspname, t.relname,
+       greatest(t.relpages, 0) * pg_catalog.current_setting('block_size')::bigint
+           AS estimated_bytes,
+       pg_catalog.format('CREATE INDEX %sON %I.%I (%s)', CASE t.relkind WHEN 'p' THEN ''
+                         ELSE 'CONCURRENTLY ' END, n.nspname, t.relname,
            (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY f.place)
             FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS f(attnum, place)
             JOIN pg_catalog.pg_attribute AS a

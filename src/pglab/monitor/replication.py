@@ -71,9 +71,11 @@ def _judge_slots(rows: Sequence[Row]) -> list[Finding]:
 _REPLICA: Final = """\
 SELECT pg_catalog.pg_is_in_recovery() AS is_replica,
        w.status AS receiver, w.sender_host AS primary_host,
-       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_receive_lsn(),
-                                  pg_catalog.pg_last_wal_replay_lsn())::float8 AS unreplayed_bytes,
-       CASE WHEN pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() THEN 0
+       -- Once it was restarted, receiving begins at a segment's start, below what is replayed.
+       greatest(0, pg_catalog.pg_wal_lsn_diff(
+           pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()))::float8
+           AS unreplayed_bytes,
+       CASE WHEN pg_catalog.pg_last_wal_receive_lsn() <= pg_catalog.pg_last_wal_replay_lsn() THEN 0
             ELSE extract(epoch FROM pg_catalog.clock_timestamp()
                                     - pg_catalog.pg_last_xact_replay_timestamp()) END::float8
            AS lag_s,

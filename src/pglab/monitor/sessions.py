@@ -67,7 +67,7 @@ SELECT a.pid, a.datname::text AS database, a.usename::text AS username,
        a.application_name AS application, a.state,
        extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8 AS transaction_s,
        extract(epoch FROM pg_catalog.clock_timestamp() - a.state_change)::float8 AS in_state_s,
-       CASE WHEN a.backend_xmin IS NOT NULL THEN pg_catalog.age(a.backend_xmin) END
+       greatest(pg_catalog.age(a.backend_xmin), pg_catalog.age(a.backend_xid))
            AS holds_back_transactions,
        a.backend_xid IS NOT NULL AS has_written,
        pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 200) AS last_query
@@ -82,23 +82,27 @@ def _judge_long(rows: Sequence[Row]) -> list[Finding]:
     found = []
     for row in rows:
         who = f"session {row['pid']} ({row['application'] or row['username']})"
-        if str(row["state"]).startswith("idle in transaction"):
-            if row["in_state_s"] >= _IDLE_IN_TRANSACTION_S:
-                found.append(
-                    Finding(
-                        "warning",
-                        f"{who} is {row['state']} for {duration(row['in_state_s'])}: it keeps its "
-                        "locks, and VACUUM away from what died since",
-                        f"SELECT pg_terminate_backend({row['pid']}); set "
-                        "idle_in_transaction_session_timeout",
-                    )
+        idle = str(row["state"]).startswith("idle in transaction")
+        end = f"SELECT pg_terminate_backend({row['pid']})"
+        if idle and row["in_state_s"] >= _IDLE_IN_TRANSACTION_S:
+            held = row["holds_back_transactions"] is not None
+            found.append(
+                Finding(
+                    "warning",
+                    f"{who} is {row['state']} for {duration(row['in_state_s'])}: it keeps its "
+                    "locks" + (", and VACUUM away from what died since" if held else ""),
+                    f"{end}; set idle_in_transaction_session_timeout",
                 )
+            )
         elif row["transaction_s"] >= _LONG_TRANSACTION_S:
             found.append(
                 Finding(
                     "warning",
                     f"{who} is in one transaction for {duration(row['transaction_s'])}",
-                    f"SELECT pg_cancel_backend({row['pid']}); set statement_timeout",
+                    # To cancel means the statement, and one that is idle has none.
+                    f"{end}; set transaction_timeout (17)"
+                    if idle
+                    else f"SELECT pg_cancel_backend({row['pid']}); set statement_timeout",
                 )
             )
     return found
@@ -123,7 +127,12 @@ ORDER BY waiting_s DESC NULLS LAST, l.pid"""
 
 
 def _judge_lock_waits(rows: Sequence[Row]) -> list[Finding]:
-    exclusive = [row for row in rows if row["mode"] == "AccessExclusiveLock"]
+    # A row's lock has the same mode while somebody deletes it, and readers do not wait for that.
+    exclusive = [
+        row
+        for row in rows
+        if row["mode"] == "AccessExclusiveLock" and row["locktype"] == "relation"
+    ]
     return [
         Finding(
             "warning",
@@ -141,10 +150,14 @@ WITH RECURSIVE waiting AS MATERIALIZED (
     SELECT a.pid, pg_catalog.pg_blocking_pids(a.pid) AS blockers
     FROM pg_catalog.pg_stat_activity AS a
     WHERE a.wait_event_type = 'Lock'
-), edges AS (
+), edges AS MATERIALIZED (
     -- Parallel workers name their leader twice; 0 is a prepared transaction, of no session.
     SELECT DISTINCT w.pid, b.pid AS blocker
     FROM waiting AS w, pg_catalog.unnest(w.blockers) AS b(pid)
+), behind AS (  -- every pair once, however many ways lead from one to the other
+    SELECT e.blocker AS ahead, e.pid FROM edges AS e
+    UNION
+    SELECT b.ahead, e.pid FROM behind AS b JOIN edges AS e ON e.blocker = b.pid
 ), roots AS (
     SELECT DISTINCT e.blocker AS pid FROM edges AS e
     WHERE e.blocker NOT IN (SELECT w.pid FROM edges AS w)
@@ -155,10 +168,13 @@ WITH RECURSIVE waiting AS MATERIALIZED (
     FROM tree AS t JOIN edges AS e ON e.blocker = t.pid
     -- A deadlock is a ring for up to deadlock_timeout.
     WHERE e.pid <> ALL (t.path) AND t.depth < 50
+), shown AS MATERIALIZED (
+    -- Who joins a queue waits for all in it, and the ways through it double: no more of them are
+    -- made than are read, the shortest first.
+    SELECT * FROM tree LIMIT 200
 )
 SELECT t.depth, t.pid, t.blocked_by,
-       (SELECT count(DISTINCT u.pid) FROM tree AS u
-        WHERE t.pid = ANY (u.path) AND u.pid <> t.pid) AS holds_up,
+       (SELECT count(*) FROM behind AS b WHERE b.ahead = t.pid AND b.pid <> t.pid) AS holds_up,
        a.datname::text AS database, a.usename::text AS username,
        CASE WHEN t.pid = 0 THEN '(prepared transaction)' ELSE a.application_name END
            AS application,
@@ -168,10 +184,9 @@ SELECT t.depth, t.pid, t.blocked_by,
                - (SELECT min(l.waitstart) FROM pg_catalog.pg_locks AS l
                   WHERE l.pid = t.pid AND NOT l.granted))::float8 AS waiting_s,
        pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 200) AS query
-FROM tree AS t
+FROM shown AS t
 LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = t.pid
-ORDER BY t.path
-LIMIT 200"""
+ORDER BY t.path"""
 
 
 def _judge_tree(rows: Sequence[Row]) -> list[Finding]:
@@ -236,8 +251,9 @@ MEASURES: Final = (
             "state": "active, idle in transaction, …",
             "transaction_s": "seconds since its transaction began",
             "in_state_s": "seconds in this state",
-            "holds_back_transactions": "how many transactions old the snapshot is that it keeps; "
-            "VACUUM removes nothing that died since",
+            "holds_back_transactions": "age in transactions of its snapshot or of its own "
+            "number, whichever is older: VACUUM removes nothing that died since; NULL: it holds "
+            "nothing back",
             "has_written": "it holds a transaction id: locks on rows are likely",
             "last_query": "its last or current statement, 200 characters",
         },
@@ -260,7 +276,7 @@ MEASURES: Final = (
             "waiting_s": "seconds",
             "database": "where",
         },
-        rule="somebody waits for an AccessExclusiveLock: all who come later wait behind him",
+        rule="somebody waits for a table's AccessExclusiveLock: all who come later wait behind him",
         judge=_judge_lock_waits,
         scope="server",
     ),

@@ -46,7 +46,7 @@ def _judge_databases(rows: Sequence[Row]) -> list[Finding]:
 _TABLES: Final = """\
 WITH closed AS MATERIALIZED (
     SELECT DISTINCT l.relation AS oid FROM pg_catalog.pg_locks AS l
-    WHERE l.mode = 'AccessExclusiveLock' AND l.relation IS NOT NULL
+    WHERE l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation'
       AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d
                         WHERE d.datname = pg_catalog.current_database())

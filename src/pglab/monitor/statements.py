@@ -46,12 +46,14 @@ def _judge(rows: Sequence[Row]) -> list[Finding]:
     first = rows[0]
     if first["time_share"] < 0.25 or first["total_ms"] < 1000:
         return []
+    # The view has no text where the file that keeps them was lost.
+    text = (first["query"] or "(its text is lost)")[:80]
     return [
         Finding(
             "note",
             f"one statement takes {percent(first['time_share'], 1)} of this database's time: "
             f"{count(first['calls'], 'call')}, {first['mean_ms']:.2f} ms and "
-            f"{first['pages_per_call']:,.0f} pages each: {first['query'][:80]}",
+            f"{first['pages_per_call']:,.0f} pages each: {text}",
             "EXPLAIN (ANALYZE, BUFFERS) it; what costs most is calls times time, not time",
         )
     ]

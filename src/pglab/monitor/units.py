@@ -8,7 +8,7 @@ _BINARY = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def size(value: float | None) -> str:
-    """Return bytes as PostgreSQL's pg_size_pretty would: 1,536 is ``1.5 kB``."""
+    """Return bytes in PostgreSQL's units, of which 1 kB is 1,024 bytes: 1,536 is ``1.5 kB``."""
     if value is None:
         return "?"
     number, unit = float(value), 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "CLAIMABLE",
     "DEAD",
     "DONE",
     "DONE_IN_HAND",
@@ -58,6 +59,10 @@ LOCK_ONE: Final = f"""
 WITH picked AS MATERIALIZED ({WAITING})
 SELECT id, body, coalesce(key, ''), attempts FROM queue_messages
 WHERE id IN (SELECT id FROM picked)
+"""  # noqa: S608 - two texts of this file
+CLAIMABLE: Final = f"""
+WITH picked AS MATERIALIZED ({WAITING})
+SELECT EXISTS (SELECT FROM picked)
 """  # noqa: S608 - two texts of this file
 DONE: Final = """
 UPDATE queue_messages SET done_at = now(), receipt = NULL

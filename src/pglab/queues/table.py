@@ -149,6 +149,7 @@ class TableQueue:
             ``again``: it is handed out again after ``retry_s``; ``dead``: that was its last
             attempt; ``lost``: the time was up, and another has it.
         """
+        _check_receipt(message)
         given = {
             "id": int(message.id), "receipt": message.receipt, "reason": _storable(reason),
             "delay_s": self._retry_s, "most": self._max_attempts,
@@ -163,6 +164,7 @@ class TableQueue:
         Returns:
             False: the time was up, and another has it.
         """
+        _check_receipt(message)
         return (
             self._execute(statements.KEEP, (self._visible_s, int(message.id), message.receipt)) == 1
         )
@@ -181,24 +183,37 @@ class TableQueue:
             ConfigError: a transaction is open already: it would not end with the block.
         """
         self._refuse_transaction("working")
-        message = None
+        message = failure = None
         try:
             with self._connection.transaction():
                 rows = self._all(statements.LOCK_ONE, {"queue": self.name, "count": 1})
                 if rows:
                     number, body, key, attempts = rows[0]
                     message = Message(str(number), body, key, attempts + 1)
-                yield message
-                if message is not None:
-                    self._connection.execute(statements.DONE_IN_HAND, (int(message.id),))
+                try:
+                    with self._connection.transaction():  # a savepoint: the row stays ours
+                        yield message
+                except Exception as error:
+                    if message is None or self._connection.closed:
+                        raise
+                    failure = error
+                    # Counted before another can take it, or it would not be put off.
+                    self._count_failure(message, error)
+                else:
+                    if message is not None:
+                        self._connection.execute(statements.DONE_IN_HAND, (int(message.id),))
         except Exception as error:
-            if message is not None and not self._connection.closed:
-                self._count_failure(message, f"{type(error).__name__}: {error}")
+            # What a COMMIT refuses, a deferred constraint, say.
+            if message is not None and failure is None and not self._connection.closed:
+                self._count_failure(message, error)
             raise
+        if failure is not None:
+            raise failure
 
-    def _count_failure(self, message: Message, reason: str) -> None:
+    def _count_failure(self, message: Message, error: Exception) -> None:
+        reason = _storable(f"{type(error).__name__}: {error}")
         given = {
-            "id": int(message.id), "reason": _storable(reason), "delay_s": self._retry_s,
+            "id": int(message.id), "reason": reason, "delay_s": self._retry_s,
             "most": self._max_attempts,
         }  # fmt: skip
         self._execute(statements.FAILED, given)
@@ -224,7 +239,11 @@ class TableQueue:
             )
         # To listen twice is to listen once.
         self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self.channel)))
-        if self.state().waiting:  # published before anybody listened
+        given = {"queue": self.name, "count": 1}
+        with self._connection.transaction():
+            # Published before anybody listened; one that somebody works on does not count.
+            (free,) = self._one(statements.CLAIMABLE, given)
+        if free:
             return True
         return bool(list(self._connection.notifies(timeout=timeout_s, stop_after=1)))
 
@@ -274,6 +293,14 @@ class TableQueue:
 
     def _one(self, statement: str, given: Any) -> tuple[Any, ...]:
         return self._all(statement, given)[0]
+
+
+def _check_receipt(message: Message) -> None:
+    if not message.receipt:
+        raise ConfigError(
+            "this message is held by working() and needs no more time; raise an error in its block "
+            "to give it back"
+        )
 
 
 def _storable(words: str) -> str:
