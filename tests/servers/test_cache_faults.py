@@ -336,3 +336,32 @@ def test_time_outs_bound_a_readers_delay(make, loader, server):
     began = time.perf_counter()
     cache.get("a")
     assert 0.04 < time.perf_counter() - began < 5
+
+
+def test_one_of_many_is_stored_by_a_redis_that_knows_no_script(make, loader, server):
+    with server.client() as client:
+        client.script_flush()
+    cache = make(server.client(), load_many=loader.many)
+    assert cache.get_many(["a"]) == {"a": {"n": 1}}
+    assert cache.metrics.stores == 1
+    assert cache.metrics.errors == 0
+    assert cache.get("a") == {"n": 1}
+    assert cache.metrics.hits == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_lease_that_redis_takes_for_nobody_is_removed(make, loader, server, many):
+    """Redis stops between the look and the lease, and takes the lease when it goes on."""
+
+    def stop(event):
+        if event.step == "miss":
+            server.pause()
+
+    cache = make(server.client(), timeout_s=0.05, on_event=stop, load_many=loader.many)
+    got = cache.get_many(["a"])["a"] if many else cache.get("a")
+    assert got == {"n": 1}
+    assert cache.metrics.pending == 1
+    server.resume()
+    wait_until("it recovers", lambda: cache._guard.trusted)
+    with server.client() as client:
+        assert list(client.scan_iter()) == []

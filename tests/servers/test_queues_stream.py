@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -291,3 +292,27 @@ def test_a_consumer_that_was_not_killed_is_an_error(redis, capfd):
     with pytest.raises(LabError, match="ended with 1 instead of being killed"):
         killed_stream_consumer(redis, "empty")
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_what_its_owner_acknowledges_while_it_is_claimed_is_not_handed_out(redis, monkeypatch):
+    slow = StreamQueue(redis, "hooks", idle_s=0.05)
+    quick = StreamQueue(redis, "hooks", idle_s=0.05)
+    slow.publish({"n": 1})
+    (message,) = slow.receive()
+    time.sleep(0.1)
+    attempts = quick._attempts
+
+    def asked_too_late(entry):
+        assert slow.acknowledge(message)
+        return attempts(entry)
+
+    monkeypatch.setattr(quick, "_attempts", asked_too_late)
+    assert quick.receive() == []
+
+
+def test_what_was_acknowledged_cannot_be_kept(queue):
+    queue.publish({"n": 1})
+    (message,) = queue.receive()
+    assert queue.keep(message)
+    assert queue.acknowledge(message)
+    assert not queue.keep(message)

@@ -321,3 +321,54 @@ def test_seen_for_the_first_time(connection, other):
     with connection.transaction(force_rollback=True):
         assert first_time(connection, "billing", "m2")  # undone, as its effects
     assert first_time(other, "billing", "m2")
+
+
+def test_a_failure_is_counted_before_another_worker_can_take_the_message(connection, other):
+    """Else it would be handed out at once, whatever ``retry_s`` says, and once too often."""
+    queue = TableQueue(connection, "hooks", retry_s=60)
+    rival = TableQueue(other, "hooks")
+    queue.publish({"n": 1})
+    count, seen = queue._count_failure, []
+
+    def count_after_the_rival(message, error):
+        with rival.working() as taken:
+            seen.append(taken)
+        count(message, error)
+
+    queue._count_failure = count_after_the_rival
+    with pytest.raises(ZeroDivisionError), queue.working():
+        raise ZeroDivisionError
+    assert seen == [None]
+    with rival.working() as taken:
+        assert taken is None
+    assert queue.state() == TableState(waiting=0, later=1, dead=0, done=0)
+
+
+def test_a_failure_at_the_commit_is_counted_too(queue, connection):
+    connection.execute(
+        "CREATE TABLE late (n integer CONSTRAINT once UNIQUE DEFERRABLE INITIALLY DEFERRED);"
+        "INSERT INTO late VALUES (1)"
+    )
+    queue.publish({"n": 1})
+    with pytest.raises(psycopg.errors.UniqueViolation), queue.working():
+        connection.execute("INSERT INTO late VALUES (1)")
+    with queue.working() as again:
+        assert again.attempts == 2
+
+
+def test_what_another_works_on_is_not_announced(queue, other):
+    queue.publish({"n": 1})
+    assert queue.wait(0.05)
+    with TableQueue(other, "hooks").working() as message:
+        assert message is not None
+        queue.wait(0.05)  # hears of what was published before it listened
+        assert not queue.wait(0.05)
+
+
+def test_a_message_in_hand_has_no_claim_to_extend(queue):
+    queue.publish({"n": 1})
+    with queue.working() as message:
+        with pytest.raises(ConfigError, match="held by working"):
+            queue.keep(message)
+        with pytest.raises(ConfigError, match="held by working"):
+            queue.reject(message, "no")

@@ -124,9 +124,11 @@ class Batch(Generic[K, V]):
                         for key, name in missing.items()
                     ]
                 )
-            except (AwayError, PoisonedError):
+            except AwayError as error:
                 answers = []
-                self._shelf.may_be_leased(list(missing.values()))
+                self._shelf.unanswered(error, list(missing.values()))
+            except PoisonedError:
+                answers = []
             held = {
                 key: name
                 for (key, name), answer in zip(missing.items(), answers, strict=False)

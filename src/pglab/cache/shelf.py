@@ -130,8 +130,7 @@ class Shelf:
         try:
             found = self.ask(name, *self.lease_command(name, token, lease_ms))
         except AwayError as error:
-            if isinstance(error.__cause__, RedisTimeoutError | TimeoutError):
-                self.may_be_leased([name])
+            self.unanswered(error, [name])
             raise
         if found is None or found == token:  # the latter: asked again after a lost connection
             return None
@@ -139,13 +138,14 @@ class Shelf:
             raise self.failed(name, TypeError(f"an answer of type {type(found).__name__}"))
         return found
 
-    def may_be_leased(self, names: Sequence[str]) -> None:
-        """Have keys removed once Redis answers again.
+    def unanswered(self, error: AwayError, names: Sequence[str]) -> None:
+        """Have keys removed once Redis answers again, if it may take leases for them yet.
 
         What it was asked while it slept it does when it wakes; others would wait for a load that
         nobody does.
         """
-        self._guard.remember(names)
+        if isinstance(error.__cause__, RedisTimeoutError | TimeoutError):
+            self._guard.remember(names)
 
     @staticmethod
     def lease_command(name: str, token: bytes, lease_ms: int) -> tuple[bytes | str | int, ...]:

@@ -193,9 +193,11 @@ class ConnectionStates:
         answers = self._ask_all([self._reporting(*each) for each in said.items()])
         if answers is None:
             return None
-        for (instance, word), answer in zip(said.items(), answers, strict=True):
-            if answer == b"outdated" and self._own.get(instance) == word:
-                self.release(instance)  # another process has it now
+        with self._lock:
+            for (instance, word), answer in zip(said.items(), answers, strict=True):
+                if answer == b"outdated" and self._own.get(instance) == word:
+                    del self._own[instance]  # another process has it now
+                    self._saved.pop(instance, None)
         return answers
 
     def _reporting(self, instance: UUID, word: _Word) -> tuple[bytes | str | int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ACKNOWLEDGE", "BURY", "PUBLISH", "REVIVE"]
+__all__ = ["ACKNOWLEDGE", "BURY", "KEEP", "PUBLISH", "REVIVE"]
 
 # KEYS: stream, note of the key, counters.
 # ARGV: body, key, milliseconds to note it, length at most, trim or refuse, group.
@@ -30,6 +30,12 @@ return id
 ACKNOWLEDGE: Final = """
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 return redis.call('XDEL', KEYS[1], ARGV[2])
+"""
+# KEYS: stream. ARGV: group, id, consumer. JUSTID: this is no delivery, and is not counted as one.
+KEEP: Final = """
+local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1, ARGV[3])
+if #held == 0 then return 0 end
+return #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[2], 'JUSTID')
 """
 # KEYS: stream, dead letters. ARGV: group, id, attempts, reason.
 BURY: Final = """

@@ -173,6 +173,8 @@ class StreamQueue:
             cursor, claimed = _text(answer[0]), answer[1]
             for entry, fields in claimed:
                 attempts = self._attempts(entry)
+                if not attempts:  # its slow owner has acknowledged it just now
+                    continue
                 message = _message(entry, fields, attempts)
                 if attempts > self._max_attempts:
                     self._bury(message, attempts - 1, f"no answer to {attempts - 1} deliveries")
@@ -182,8 +184,9 @@ class StreamQueue:
                 return messages
 
     def _attempts(self, entry: bytes | str) -> int:
+        """Return how often an entry was delivered; 0 if it is not pending any more."""
         found: Any = self._redis.xpending_range(self.stream, self._group, entry, entry, 1)
-        return int(found[0]["times_delivered"]) if found else 1
+        return int(found[0]["times_delivered"]) if found else 0
 
     def acknowledge(self, message: Message) -> bool:
         """Say that a message has been dealt with; return whether it was still pending.
@@ -211,14 +214,9 @@ class StreamQueue:
         Returns:
             False: it is not ours any more.
         """
-        held: Any = self._redis.xpending_range(
-            self.stream, self._group, message.id, message.id, 1, consumername=self.consumer
+        return bool(
+            self._redis.eval(scripts.KEEP, 1, self.stream, self._group, message.id, self.consumer)
         )
-        if not held:
-            return False
-        # justid: this is no delivery, and is not counted as one.
-        self._redis.xclaim(self.stream, self._group, self.consumer, 0, [message.id], justid=True)
-        return True
 
     def _bury(self, message: Message, attempts: int, reason: str) -> None:
         self._redis.eval(
