@@ -52,7 +52,8 @@ class Watcher:
 
     Pub/Sub keeps nothing: who is away misses what is said, at most once is all that it promises.
     So enter first and read the states then; and read them again after a gap. An expiry is told when
-    Redis removes the key, which is when somebody asks for it, or up to about a second later.
+    Redis removes the key, which is when somebody asks for it, or some time
+    later: soon with few keys, without a promise with many.
     """
 
     def __init__(self, redis: Redis, channel: str, keys: KeySpace, *, expiry: bool) -> None:

@@ -304,8 +304,8 @@ WHERE contype = 'f' AND cardinality(conkey) = 1
       WHERE i.indrelid = k.conrelid AND i.indkey[0] = k.conkey[1] AND i.indpred IS NULL)""",
             why="""`conkey` has the key's columns by number, counted from 1; `indkey` the index's,
 counted from 0. Only the first column of an index leads anywhere on its own. An index with a
-condition lacks rows, and the check of a foreign key needs them all. The seed's `messages` is in
-the list, too.""",
+condition lacks rows, and the check of a foreign key needs all that refer to something (of
+conditions, hardly any but `IS NOT NULL` would do). The seed's `messages` is in the list, too.""",
         ),
     ),
     wrong=(

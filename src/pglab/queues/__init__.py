@@ -10,8 +10,10 @@ Which, when:
 
 - ``TableQueue``: the message stands or falls with a transaction of the same PostgreSQL, or losing
   one matters. A claim is a row lock, or a time-out.
-- ``StreamQueue``: many messages that may be lost with Redis, or several kinds of consumers.
+- ``StreamQueue``: many messages that may be lost with Redis. It has one group, and deletes what
+  that has acknowledged: give each kind of consumer a queue of its own.
 - ``Outbox``: the message must go to Redis (or anywhere else), and must agree with a transaction.
+  Once it is in the stream, it is as safe as Redis is.
 
 All deliver at least once: whoever was killed after his work and before saying so has it done again
 by another. Exactly once is what the *effects* can be, where the consumer notes the message in the

@@ -1,4 +1,7 @@
-"""From a transaction in PostgreSQL to a queue in Redis, with no message lost on the way."""
+"""From a transaction in PostgreSQL to a queue in Redis, with no message lost on the way.
+
+What has arrived is as safe as Redis is.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,8 @@ class Relay:
 
     Args:
         connection: its own, with no transaction open.
-        queues: one or more; with more, the key decides. Their number must not change while there
+        queues: one or more, with ``when_full="refuse"``, or a full one trims what counts as
+            delivered here; with more, the key decides. Their number must not change while there
             are messages, or the order breaks.
         between: called with the numbers after they were published and before they are marked: for
             tests and lessons that kill the relay there.

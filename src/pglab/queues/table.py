@@ -46,8 +46,9 @@ class TableQueue:
     does. There are two ways to claim one:
 
     - :meth:`working`, in the transaction: the row stays locked while the work is done. If the
-      consumer dies, PostgreSQL notices and gives the row to another at once; effects in the same
-      database happen exactly once. But a long transaction keeps vacuum from its work, holds a
+      consumer dies, PostgreSQL notices and gives the row to another at once (if its machine or the
+      network dies, when TCP gives up: set keepalives); effects in the same database happen exactly
+      once. But a long transaction keeps vacuum from its work, holds a
       connection, and rolls the count of attempts back: a message that *kills* its consumers is
       tried for ever.
     - :meth:`receive`, by a time-out: the claim is committed at once, and counted. If the consumer
