@@ -90,7 +90,7 @@ def test_the_output_shows_what_the_prose_says(source: str) -> None:
 
 def test_confirmed_rows_are_kept_and_lost_only_without_waiting() -> None:
     rows = re.findall(
-        r"\b(on|off) \| +(\d+) \| +(\d+) \| +(\d+)",
+        r"\b(on|off) \| +(\d+) \| +(\d+) \| +(\d+) \| +true",
         _said(_cell('kill_while_writing(server, "off")')),
     )
     waiting = [tuple(map(int, row[1:])) for row in rows if row[0] == "on"]

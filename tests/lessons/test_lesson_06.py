@@ -76,6 +76,7 @@ CLAIMS = {
         "sciencebot-becas | opened",
     ],
     "rotate-key": ["current='2027-02', key_ids=('2026-11', '2027-02')"],
+    "lose-ask": ["{'devices': 0, 'sessions': 6}", "{'devices': 0, 'sessions': 0}"],
     "rotate-kill": ["ended by signal 9; each time 2 of 2 rows could be read"],
     "rotate-again": ["now 0 left, and 2000 of 2000 open"],
     "kms": ["'unwrap, 60 bytes': 1", "1000000"],
@@ -297,7 +298,14 @@ def plans() -> Iterator[dict[str, dict[str, Any]]]:
 
 
 # They need what a Python cell of the lesson made, or look at what it did.
-PYTHON_FIRST = {"swap", "rotate-state", "blind-explain", "pool-scram", "injection-damage"}
+PYTHON_FIRST = {
+    "swap",
+    "swap-back",
+    "rotate-state",
+    "blind-explain",
+    "pool-scram",
+    "injection-damage",
+}
 
 
 @pytest.mark.server

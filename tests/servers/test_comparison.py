@@ -177,6 +177,7 @@ def test_confirmed_means_kept_and_off_gives_that_up() -> None:
     with scratch_postgres() as server:
         waiting = kill_while_writing(server, "on", seconds=0.3)
         hurried = [kill_while_writing(server, "off", seconds=0.3) for _ in range(3)]
+    assert all(kill.only_the_last for kill in [waiting, *hurried])
     assert waiting.confirmed > 0
     assert waiting.lost == 0
     assert sum(each.lost for each in hurried) > 0
@@ -241,3 +242,13 @@ def _ours() -> set[int]:
         if b"pglab.comparison.writer" in said and f"PPid:\t{os.getpid()}" in status:
             found.add(int(process.name))
     return found
+
+
+def test_an_address_that_cannot_be_read_is_named_without_its_password() -> None:
+    pytest.importorskip("pymongo", reason="lacks PyMongo")
+    from pglab.comparison.mongodb import MongodbEngine
+    from pglab.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="PGLAB_MONGODB_URL cannot be read") as caught:
+        MongodbEngine({"host": "mongodb://ana:s3cr@t:x@host:port"})
+    assert "s3cr" not in str(caught.value)

@@ -76,12 +76,15 @@ class EngineProcess(ABC):
                 self._command(), account=self._account(), death_signal=signal.SIGKILL, stdout=log
             )
         deadline = time.monotonic() + _READY_S
-        while not self._answers():
+        while True:
+            # First: what answers at the port of a child that has ended is somebody else's.
             if self._child.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise ServerStartError(
                     f"{self.name} did not start; its last words:\n{log_tail(self._log)}"
                 )
+            if self._answers():
+                return
             time.sleep(_POLL_S)
 
     def kill(self) -> None:

@@ -93,7 +93,10 @@ class MariadbEngine:
             with contextlib.closing(self._connection(None)) as connection:
                 said = str(connection.get_server_info())  # type: ignore[no-untyped-call]
         except pymysql.MySQLError as error:
-            raise EngineMissingError(f"MariaDB does not answer ({error.args[-1]})") from None
+            raise EngineMissingError(
+                f"MariaDB does not answer ({error.args[-1]}); see that it runs, and that address "
+                "and password in PGLAB_MARIADB_URL are right"
+            ) from None
         self.product = "MariaDB" if "MariaDB" in said else "MySQL"
         self.version = said.removeprefix("5.5.5-").split("-")[0]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pglab.comparison.contract import AS_INSTALLED, EngineMissingError, Setup
 from pglab.comparison.mongodb_session import MongodbSession
 from pglab.comparison.workload import STATES
+from pglab.errors import ConfigError
 
 if TYPE_CHECKING:
     import pymongo
@@ -80,12 +81,23 @@ class MongodbEngine:
         self._address = {name: value for name, value in address.items() if name != "database"}
         self._database = str(address.get("database", f"{_PREFIX}0"))
         self._made: set[str] = set()
-        with self._client() as client:
+        try:
+            client = self._client()
+        except (errors.PyMongoError, ValueError):
+            # What it says of a URL may quote the password.
+            raise ConfigError(
+                "PGLAB_MONGODB_URL cannot be read; it must look like "
+                "mongodb://user:password@host:27017, with special characters as %xx"
+            ) from None
+        with client:
             try:
                 said = client.server_info()
             except errors.PyMongoError as error:
                 problem = str(error).split(",")[0]
-                raise EngineMissingError(f"MongoDB does not answer ({problem})") from None
+                raise EngineMissingError(
+                    f"MongoDB does not answer ({problem}); see that it runs, and that address and "
+                    "password in PGLAB_MONGODB_URL are right"
+                ) from None
         secantus = said.get("secantusVersion")
         self.product = "SecantusDB" if secantus else "MongoDB"
         self.version = str(secantus or said["version"])

@@ -7,10 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pglab.errors import ServerError
+
 if TYPE_CHECKING:
     from pglab.servers.scratch import ScratchPostgres
 
 __all__ = ["Kill", "kill_while_writing"]
+
+_STARTS_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +26,14 @@ class Kill:
         confirmed: commits that the client had been told of when the kill came.
         found: of those, rows that are there after the recovery.
         per_second: commits in a second, before the kill.
+        only_the_last: none is missing between those that are there.
     """
 
     synchronous_commit: str
     confirmed: int
     found: int
     per_second: float
+    only_the_last: bool
 
     @property
     def lost(self) -> int:
@@ -45,6 +51,9 @@ def kill_while_writing(
         synchronous_commit: the client's setting, such as ``"off"``.
         seconds: how long it writes; longer than three times wal_writer_delay (200 ms), within
             which PostgreSQL promises to write even what nobody waits for.
+
+    Raises:
+        ServerError: the client could store nothing.
     """
     with server.connect(autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS confirmed")
@@ -56,18 +65,18 @@ def kill_while_writing(
         target=_write, args=(server, synchronous_commit, told, started), daemon=True
     )
     writer.start()
-    started.wait(30)
+    if not started.wait(_STARTS_WITHIN_S):
+        raise ServerError("the writer stored nothing in 30 s; run it again on a quieter machine")
     time.sleep(seconds)
     server.kill()
     writer.join(30)
     server.start()
     with server.connect(autocommit=True) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM confirmed WHERE n <= %s", [told[-1] if told else -1]
+            "SELECT count(*), coalesce(max(n), -1) + 1 FROM confirmed WHERE n <= %s", [told[-1]]
         ).fetchone()
-    return Kill(
-        synchronous_commit, len(told), int(row[0]) if row else 0, round(len(told) / seconds, 1)
-    )
+    found, up_to = row or (0, 0)  # they are numbered from 0
+    return Kill(synchronous_commit, len(told), found, round(len(told) / seconds, 1), found == up_to)
 
 
 def _write(

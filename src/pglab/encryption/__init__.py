@@ -12,8 +12,9 @@
     encryption.key_id_of(blob), encryption.Envelope.parse(blob)
 
     keys = keys.add("2027-02")  # now current
-    report = encryption.rotate(connection, keys, batch=100, on_batch=print)
-    if encryption.remaining(connection, "2026-11") == 0:
+    for column in (encryption.SESSIONS, another_column):  # every one that the key ever wrapped
+        encryption.rotate(connection, keys, column=column, batch=100, on_batch=print)
+    if not any(encryption.remaining(connection, "2026-11", column=c) for c in …):
         keys = keys.remove("2026-11")
 
     index = encryption.BlindIndex(another_key, "contacts.phone", normalise=encryption.digits)

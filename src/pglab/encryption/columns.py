@@ -74,9 +74,10 @@ def stale_parameters(current_key_id: str) -> dict[str, Any]:
 def remaining(
     connection: psycopg.Connection[Any], key_id: str, *, column: EncryptedColumn = SESSIONS
 ) -> int:
-    """Return how many rows still need a key: at 0, it may be removed.
+    """Return how many rows of a column still need a key.
 
-    A row counts if its ciphertext or its column of ids names the key. Backups of the database may
+    At 0 in *every* column that the key ever wrapped, it may be removed. A row counts if its
+    ciphertext or its column of ids names the key. Backups of the database may
     need the key for longer than the database does.
 
     Raises:

@@ -98,7 +98,8 @@ class FileKeys(LocalKeys):
         """Remove a key for ever; return the keys as they are then.
 
         What it still wraps is lost with it, in every backup of the database, too. See first that
-        ``remaining(connection, key_id)`` is 0.
+        ``remaining(connection, key_id, column=…)`` is 0 for every column
+        that was encrypted with it.
 
         Raises:
             UnknownKeyError: the file has no such key.
