@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,17 @@ def test_without_its_image_nothing_is_downloaded(
     monkeypatch.setenv("PGLAB_MARIADB_IMAGE", "pglab-test/nothing:1")
     with pytest.raises(EngineMissingError, match="docker pull pglab-test/nothing:1"), find("mysql"):
         pass
+
+
+def test_a_container_that_does_not_start_is_removed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("pglab.comparison.containers.free_port", lambda: port)
+        with pytest.raises(EngineMissingError, match="did not start"), find("mysql"):
+            pass
+    assert _containers() == []
 
 
 def _containers() -> list[str]:

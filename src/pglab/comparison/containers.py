@@ -130,22 +130,26 @@ def run_container(name: str) -> Iterator[Container]:
         password = secrets.token_urlsafe(18)
         # A port of the engine's choice would be another one after a kill.
         port = free_port()
+        inner = None
         try:
-            inner = client.containers.run(
-                image, detach=True, ports={f"{inner_port}/tcp": (engines.HOST, port)},
-                labels={engines.LABEL: f"comparison-{name}"}, **_arguments(name, password),
-            )  # fmt: skip
-        except DockerException as error:
-            raise ServerStartError(
-                f"{image} did not start ({engines.first_line(error)})"
-            ) from error
-        try:
+            try:
+                # Made and started apart: one that does not start is still there to be removed.
+                inner = client.containers.create(
+                    image, ports={f"{inner_port}/tcp": (engines.HOST, port)},
+                    labels={engines.LABEL: f"comparison-{name}"}, **_arguments(name, password),
+                )  # fmt: skip
+                inner.start()
+            except DockerException as error:
+                raise ServerStartError(
+                    f"{image} did not start ({engines.first_line(error)})"
+                ) from error
             container = Container(engines.HOST, port, image, name, password, inner)
             container.wait()
             yield container
         finally:
-            with suppress(DockerException):
-                inner.remove(force=True, v=True)
+            if inner is not None:
+                with suppress(DockerException):
+                    inner.remove(force=True, v=True)
 
 
 def _arguments(name: str, password: str) -> dict[str, Any]:
