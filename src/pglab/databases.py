@@ -7,7 +7,7 @@ comment, so that a database that somebody else called pglab_something is safe, t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -94,6 +94,7 @@ def create(
     name: str,
     *,
     template: str | None = None,
+    settings: Mapping[str, str] | None = None,
     fill: Callable[[str], None] | None = None,
 ) -> None:
     """Create a database and mark it as ours; it has its name only when it is complete.
@@ -102,6 +103,7 @@ def create(
         connection: autocommit, to the maintenance database, holding ``locked(name)``.
         name: of the new database.
         template: a database to copy; an empty UTF-8 database when omitted.
+        settings: what every session in it begins with (a copy does not have its template's).
         fill: is given the name that the database has while it is being made, and fills it.
 
     Raises:
@@ -131,6 +133,12 @@ def create(
             connection.execute(
                 sql.SQL("COMMENT ON DATABASE {} IS {}").format(unfinished, sql.Literal(_COMMENT))
             )
+            for setting, value in (settings or {}).items():
+                connection.execute(
+                    sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+                        unfinished, sql.Identifier(setting), sql.Literal(value)
+                    )
+                )
             if fill is not None:
                 fill(building)
             connection.execute(

@@ -185,7 +185,7 @@ class Lab:
         with self._admin() as admin, databases.locked(admin, self.database):
             template = self._template(admin)
             databases.drop(admin, self.database)
-            databases.create(admin, self.database, template=template)
+            templates.copy(admin, self.database, template)
         self.generation += 1
         self._reset_redis()
 
@@ -294,7 +294,7 @@ class Lab:
                 if databases.exists(admin, self.database):
                     return
                 template = self._template(admin)
-                databases.create(admin, self.database, template=template)
+                templates.copy(admin, self.database, template)
 
     def _leave_to_parent(self) -> None:
         # In a forked child: closing a connection would end it for the parent, too.

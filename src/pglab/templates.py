@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pglab.servers.endpoint import PostgresEndpoint
 
-__all__ = ["SIZES", "ensure", "template_name"]
+__all__ = ["SETTINGS", "SIZES", "copy", "ensure", "template_name"]
 
 # Messages in each; "empty" is the schema alone.
 SIZES: Final = {
@@ -25,6 +25,10 @@ SIZES: Final = {
     "medium": 1_000_000,
     "large": 10_000_000,
 }
+
+# ANALYZE samples 300 rows for each unit of the target: at 200 it reads all of "small", so that
+# every machine, and every ANALYZE of a lesson, has the same statistics, and the same plans.
+SETTINGS: Final = {"default_statistics_target": "200"}
 
 
 def check_size(size: str) -> str:
@@ -90,7 +94,10 @@ def ensure(
         for stale in databases.made_by_us(admin, _prefix(size, scope)):
             databases.drop(admin, stale)
         databases.create(
-            admin, name, fill=lambda building: _fill(endpoint, building, size, progress)
+            admin,
+            name,
+            settings=SETTINGS,
+            fill=lambda building: _fill(endpoint, building, size, progress),
         )
         # Nobody may connect, so that a copy never waits for somebody to leave.
         for setting in ("ALLOW_CONNECTIONS false", "IS_TEMPLATE true"):
@@ -98,6 +105,21 @@ def ensure(
                 sql.SQL("ALTER DATABASE {} ").format(sql.Identifier(name)) + sql.SQL(setting)
             )
     return name
+
+
+def copy(admin: psycopg.Connection[Any], name: str, template: str) -> None:
+    """Create a database as a copy of a template, with the template's settings.
+
+    Args:
+        admin: autocommit, to the maintenance database, holding ``databases.locked(name)``.
+        name: of the new database.
+        template: from ``ensure``.
+
+    Raises:
+        PermissionMissingError: the role may not create databases.
+        DiskFullError: the server's disk is full; nothing is left behind.
+    """
+    databases.create(admin, name, template=template, settings=SETTINGS)
 
 
 def _fill(endpoint: PostgresEndpoint, building: str, size: str, progress: bool) -> None:
@@ -110,7 +132,4 @@ def _fill(endpoint: PostgresEndpoint, building: str, size: str, progress: bool) 
             load(connection, Dataset(size), progress=progress)
             fill_seed(connection)
             # Copies come with statistics and a visibility map, as a table in use has them.
-            # ANALYZE samples 300 rows for each unit of the target: at 200 it reads all of "small",
-            # so that every machine has the same statistics, and the lessons the same plans.
-            connection.execute("SET default_statistics_target = 200")
             connection.execute("VACUUM (ANALYZE)")

@@ -136,7 +136,7 @@ def _make(admin: psycopg.Connection[Any], name: str, prefix: str, template: str)
         if other != name or _comment(admin, other) != _CLEAN:
             databases.drop(admin, other)
     if not databases.exists(admin, name):
-        databases.create(admin, name, template=template)
+        templates.copy(admin, name, template)
 
 
 def _comment(admin: psycopg.Connection[Any], name: str) -> str:
@@ -168,7 +168,12 @@ def _template(
         if not databases.exists(admin, name):
             for stale in databases.made_by_us(admin, prefix):
                 databases.drop(admin, stale)
-            databases.create(admin, name, fill=lambda building: _fill(endpoint, building))
+            databases.create(
+                admin,
+                name,
+                settings=templates.SETTINGS,
+                fill=lambda building: _fill(endpoint, building),
+            )
     return name
 
 
