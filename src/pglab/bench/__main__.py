@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pglab.backup import cost as backup_cost
-from pglab.bench import foundation, numbers_load
+from pglab.bench import cache_cost, foundation, numbers_load
 from pglab.bench.cases import shipped
 from pglab.bench.fidelity import fidelity
 from pglab.bench.files import save
@@ -33,6 +33,8 @@ def main() -> None:
     print(fidelity().text())
     print()
     print(tls_cost())
+    print()
+    cache_cost.main(["--size", arguments.size])
     print()
     backup_cost.main(["--size", arguments.size])
     print()
