@@ -54,7 +54,9 @@ def test_two_cores(server):
     with placed("two-cores", [server]) as where:
         assert len(cores()) == len(cores(server)) == 1
         assert cores() != cores(server)
-        assert where == f"client on core {min(cores())}, servers on core {min(cores(server))}"
+        assert where == (
+            f"client on core {min(cores())}, servers on core {min(cores(server))}, both kept awake"
+        )
     assert (cores(), cores(server)) == (mine, theirs)
 
 

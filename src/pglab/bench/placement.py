@@ -1,8 +1,10 @@
 """On which cores client and servers run: the largest effect that a local benchmark meets.
 
-Waking a process on another core takes 45 to 60 µs, as long as a look-up itself. On one core client
-and server wait for one another anyway, so that a single client loses nothing, and the interval
-between rounds shrinks from some 18 % to 2 %. With several clients nothing is pinned.
+Waking a process on another core takes 20 to 60 µs, as long as a look-up itself: some of it the
+processor's, and most of it the time in which a core that sleeps wakes up. On one core client and
+server wait for one another anyway, so that a single client loses nothing, and the interval between
+rounds shrinks from some 18 % to 2 %; two cores that are kept awake come near that. With several
+clients nothing is pinned.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from pglab.bench.awake import kept_awake
 from pglab.errors import BenchError
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ Mode = Literal["auto", "one-core", "two-cores", "unpinned"]
 _WHY: Final = {
     "auto": "one core for client and servers if the system lets us, else unpinned",
     "one-core": "client and servers on one core",
-    "two-cores": "the client on one core and the servers on another",
+    "two-cores": "the client on one core and the servers on another, both kept awake",
     "unpinned": "each round on cores drawn anew, or wherever the system puts them",
 }
 
@@ -90,11 +93,14 @@ def placed(mode: Mode, server_pids: Iterable[int]) -> Iterator[str]:
         yield f"unpinned, for {trouble}: a wake-up on another core may take longer than a look-up"
         return
     try:
-        yield (
-            f"client and servers on core {client}"
-            if client == server
-            else f"client on core {client}, servers on core {server}"
-        )
+        if client == server:
+            yield f"client and servers on core {client}"
+        else:
+            with kept_awake([client, server]) as awake:
+                yield (
+                    f"client on core {client}, servers on core {server}, "
+                    f"{'both kept awake' if awake else 'which may fall asleep'}"
+                )
     finally:
         _restore(before)
 
