@@ -6,17 +6,16 @@ miss at once, a cache that is down) is not here.
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import statistics
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
+from functools import cache
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
 from cachetools import TTLCache
 from psycopg.rows import dict_row
 
@@ -28,10 +27,6 @@ __all__ = ["Cache", "Database", "LocalCache", "Read", "ReadThrough", "RedisCache
 
 Rows = list[dict[str, Any]]
 
-_RESTORE: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
-    {"timestamptz": dt.datetime.fromisoformat, "uuid": uuid.UUID}
-)
-
 
 @dataclass(frozen=True)
 class Read:
@@ -39,45 +34,37 @@ class Read:
 
     Attributes:
         sql: with named placeholders.
-        types: for each column that JSON has no type for, its type in PostgreSQL: ``timestamptz``
-            or ``uuid``.
+        row: a ``TypedDict`` of its columns: JSON has no moments and no identifiers, and what is
+            decoded has the types that are written there.
     """
 
     sql: str
-    types: Mapping[str, str] = field(default_factory=dict)
+    row: type[Any]
 
     def encode(self, rows: Rows) -> bytes:
         """Return rows as JSON: moments in ISO 8601, identifiers as text.
 
-        Column by column, so that a name stands there once, and not with every row: a page of 50
-        messages takes 40 % less room, and less time to write and to read.
+        Raises:
+            TypeError: a value has no form in JSON.
         """
-        names = rows[0] if rows else ()
-        return _encode({name: [row[name] for row in rows] for name in names}).encode()
+        return _encode(rows)
 
-    def decode(self, text: bytes | str) -> Rows:
-        """Return the rows that were encoded, equal to what the database returned."""
-        columns: dict[str, list[Any]] = json.loads(text)
-        for name, kind in self.types.items():
-            if name in columns:
-                restore = _RESTORE[kind]
-                columns[name] = [v if v is None else restore(v) for v in columns[name]]
-        names = tuple(columns)
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def decode(self, text: bytes) -> Rows:
+        """Return the rows that were encoded, equal to what the database returned.
+
+        Raises:
+            msgspec.ValidationError: they are not of these types.
+        """
+        return _decoder(self.row)(text)  # type: ignore[arg-type]  # a class is hashable
 
 
-def _text(value: object) -> str:
-    if isinstance(value, dt.datetime):
-        return value.isoformat()
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} {value!r} has no form in JSON here; add one to _text")
+_encode: Final = msgspec.json.Encoder().encode
 
 
-# Made once: ``json.dumps`` with arguments makes an encoder each time.
-_encode: Final = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, separators=(",", ":"), default=_text
-).encode
+@cache
+def _decoder(row: type[Any]) -> Callable[[bytes], Rows]:
+    rows: Any = GenericAlias(list, (row,))  # list[row], which only a checker of types minds
+    return msgspec.json.Decoder(rows).decode
 
 
 class Database:
