@@ -98,7 +98,12 @@ class _Source:
         endpoint, running = lifecycle.ensure_postgres(settings)
         stack.callback(running.release)
         self._endpoint: PostgresEndpoint = endpoint
-        self.redis = _running_redis(settings)
+        self.redis: Redis | None = None
+        self._no_redis = "no Redis runs; run: pglab up"
+        try:
+            self.redis = _running_redis(settings)
+        except ServerUnreachableError as error:  # what it says of PostgreSQL counts all the same
+            self._no_redis = str(error)
         self._stack = stack
 
     def connect(self) -> Any:
@@ -112,15 +117,17 @@ class _Source:
         )
 
     def look_at_redis(self, names: Sequence[str]) -> list[Reading]:
-        """Ask Redis, if one runs."""
-        from pglab.monitor.redis import look_at_redis
+        """Ask Redis; if none runs, or it does not answer, the readings say so."""
+        from pglab.monitor.measure import Reading
+        from pglab.monitor.redis import REDIS_MEASURES, look_at_redis
 
-        if self.redis is None:
-            return []
-        try:
-            return [look_at_redis(self.redis, name) for name in names]
-        except ServerUnreachableError:
-            return []
+        why = self._no_redis
+        if self.redis is not None:
+            try:
+                return [look_at_redis(self.redis, name) for name in names]
+            except ServerUnreachableError as error:
+                why = str(error)
+        return [Reading(measure=REDIS_MEASURES[name], skipped=why) for name in names]
 
 
 def _running_redis(settings: Settings) -> Redis | None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,19 @@ def test_single_measures_also_those_that_read_tables() -> None:
     only = json.loads(run("--json", "--measure", "wal").output)
     assert [each["name"] for each in only["readings"]] == ["wal"]
     assert only["redis"] == []
+
+
+def test_a_redis_that_does_not_run_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server_url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", server_url)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("PGLAB_HOME", str(tmp_path))
+    assert "not asked: no Redis runs; run: pglab up" in run("--measure", "redis_info").output
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    done = run("--measure", "redis_info", "--measure", "wal")
+    assert "How much does the server write to its log?" in done.output
+    assert re.search("not asked: .*127.0.0.1:1", done.output)
 
 
 def test_a_wrong_name_is_told() -> None:

@@ -414,6 +414,10 @@ def test_a_key_of_several_columns(admin: Connection) -> None:
             "CREATE INDEX ON none (x, a, b)",
             "CREATE TABLE part (a int, b int, x int, FOREIGN KEY (a, b) REFERENCES parent)",
             "CREATE INDEX ON part (a, b) WHERE x = 1",
+            "CREATE TABLE other (a int, b int, x int, FOREIGN KEY (a, b) REFERENCES parent)",
+            "CREATE INDEX ON other (a, b) WHERE x IS NOT NULL",
+            'CREATE TABLE "any" ("A" int, b int, FOREIGN KEY ("A", b) REFERENCES parent)',
+            'CREATE INDEX on_any ON "any" ("A", b) WHERE "A" IS NOT NULL',
             "CREATE TABLE brin (a int, b int, x int, FOREIGN KEY (a, b) REFERENCES parent)",
             "CREATE INDEX ON brin USING brin (a, b)",
             (
@@ -428,10 +432,17 @@ def test_a_key_of_several_columns(admin: Connection) -> None:
             for row in rows(admin, "foreign_keys_without_index")
             if row["refers_to"] == "public.parent"
         }
+        # What the server itself asks, of a table that has such an index only.
+        admin.execute("SET LOCAL enable_seqscan = off")
+        plan = admin.execute(
+            'EXPLAIN SELECT FROM ONLY "any" AS x WHERE 1 = "A" AND 2 = b FOR KEY SHARE OF x'
+        ).fetchall()
+    assert "on_any" in str(plan)
     assert found == {
         "half": "public.half_a",
         "none": None,
         "part": None,
+        "other": None,
         "brin": "public.brin_a_b_idx",
         "parts": None,
     }

@@ -114,6 +114,13 @@ def test_a_user_who_may_not_is_told(scratch: ScratchRedis) -> None:
                 reading = look_at_redis(client, "redis_slowlog")
                 assert reading.rows == ()
                 assert "no permissions" in reading.skipped.lower()
+                # The remedies, as they are told, are enough, and each asks for no more than it is.
+                for name in ("redis_slowlog", "redis_memory"):
+                    said = look_at_redis(client, name).skipped.partition("ACL SETUSER ")[2]
+                    assert said.startswith("watcher +")
+                    assert "@" not in said
+                    admin.execute_command("ACL", "SETUSER", *said.split())
+                    assert look_at_redis(client, name).skipped == ""
         finally:
             admin.acl_deluser("watcher")
 

@@ -68,8 +68,8 @@ def test_variants_come_in_the_order_of_their_versions(name: str) -> None:
         ("statements", 170_000, (1, 10), "s.blk_read_time", "shared_blk_read_time"),
         ("statements", 170_000, (1, 11), "shared_blk_read_time", "s.wal_buffers_full"),
         ("statements", 180_000, (1, 12), "s.wal_buffers_full", " s.blk_read_time"),
-        ("dead_rows", 170_000, (0, 0), "scale_factor", "max_threshold"),
-        ("dead_rows", 180_000, (0, 0), "max_threshold", "never"),
+        ("dead_rows", 170_000, (0, 0), "scale_factor", "setting('autovacuum_vacuum_max"),
+        ("dead_rows", 180_000, (0, 0), "setting('autovacuum_vacuum_max", "never"),
     ],
 )
 def test_each_version_gets_its_own_columns(
@@ -147,11 +147,16 @@ def test_a_whole_scan_counts_when_it_is_large_and_frequent() -> None:
 
 
 def test_dead_rows_are_judged_by_autovacuum_s_own_limit() -> None:
-    row = {"table": "t", "live_rows": 10_000, "autovacuum_at": 2_050, "autovacuum_enabled": True}
+    row = {"table": "t", "live_rows": 10_000, "autovacuum_at": 2_050, "autovacuum_enabled": True,
+           "autovacuum_on_server": True}  # fmt: skip
     assert found("dead_rows", {**row, "dead_rows": 4_100}) == []
     assert found("dead_rows", {**row, "dead_rows": 4_101})[0][0] == "warning"
     off = {**row, "autovacuum_enabled": False}
     assert "autovacuum is off for it" in found("dead_rows", {**off, "dead_rows": 1_001})[0][1]
+    nowhere = reading("dead_rows", {**off, "dead_rows": 1_001, "autovacuum_on_server": False})
+    (finding,) = nowhere.findings
+    assert finding.text.endswith("autovacuum is off on the whole server")
+    assert finding.remedy.startswith("ALTER SYSTEM SET autovacuum = on")
 
 
 def test_a_foreign_key_weighs_by_its_table() -> None:
@@ -337,8 +342,27 @@ def a_round(name: str = "app") -> Round:
                                "pages_per_call": 3.0, "query": f"SELECT {name}"}),
         reading("io", skipped="needs PostgreSQL 16; this is 15"),
     ]  # fmt: skip
-    grown = {"activity": [{"commits_per_s": 12.0}], "wal": [{"position_bytes_per_s": 2048.0}]}
+    activity = {"commits_per_s": 12.0, "pages_hit_per_s": 0.0, "pages_read_per_s": 0.0}
+    grown = {"activity": [activity], "wal": [{"position_bytes_per_s": 2048.0}]}
     return Round(server, {each.name: each for each in readings}, grown, 5.0)
+
+
+def test_a_live_page_says_what_it_may_not_see() -> None:
+    seen = a_round()
+    needs = "needs the role pg_read_all_stats; a superuser says: GRANT pg_monitor TO <reader>"
+    readings = {**seen.readings, "connections": reading("connections", skipped=needs)}
+    page = page_of([Round(seen.server, readings, seen.rates, 5.0)], [])
+    assert "0 of 0" not in page
+    assert "connections was not asked: needs the role pg_read_all_stats" in page
+    assert "&lt;reader&gt;" in page
+
+
+def test_pages_a_second_are_those_of_the_last_round() -> None:
+    seen = a_round()
+    grown = {"activity": [{"commits_per_s": 1.0, "pages_hit_per_s": 900.0,
+                           "pages_read_per_s": 100.0}]}  # fmt: skip
+    seen = Round(seen.server, seen.readings, grown, 5.0)
+    assert "pages/s 1,000" in printed(Dashboard("x").show(seen, width=120), 120)
 
 
 def printed(what: Any, width: int) -> str:

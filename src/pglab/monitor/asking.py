@@ -29,6 +29,7 @@ __all__ = ["Server", "ask", "look", "recognise", "survey"]
 Connection = psycopg.Connection[Any]
 
 _TIMEOUT_MS: Final = 2_000
+_READING_TIMEOUT_MS: Final = 60_000
 _LOCK_TIMEOUT_MS: Final = 100
 
 # JIT: for a planner, views over functions look expensive; compiling takes longer than running.
@@ -166,7 +167,7 @@ def _ask(
         text = text.replace("{extension}", sql.Identifier(schema).as_string(connection))
     began = time.perf_counter()
     try:
-        with connection.cursor(row_factory=dict_row) as cursor:
+        with _given_time(connection, measure), connection.cursor(row_factory=dict_row) as cursor:
             rows = tuple(cursor.execute(text.encode()).fetchall())
     except psycopg.OperationalError as error:
         # A time-out is operational, too; a lost connection has no way back.
@@ -177,6 +178,18 @@ def _ask(
         return Reading(measure=measure, skipped=_reason(error, measure, server), at=now), True
     took_ms = 1000 * (time.perf_counter() - began)
     return Reading(measure=measure, rows=rows, took_ms=took_ms, at=now), False
+
+
+@contextmanager
+def _given_time(connection: Connection, measure: Measure) -> Iterator[None]:
+    """Let what reads whole tables take longer: somebody asked for it by name."""
+    if not measure.reads_tables:
+        yield
+        return
+    limit = "SELECT pg_catalog.set_config('statement_timeout', %s, true)"
+    connection.execute(limit, [str(_READING_TIMEOUT_MS)])
+    yield  # an error ends the transaction, and the limit with it
+    connection.execute(limit, [str(_TIMEOUT_MS)])
 
 
 def _now(connection: Connection) -> datetime:
@@ -211,7 +224,8 @@ def _missing(measure: Measure, server: Server) -> str:
 def _reason(error: psycopg.Error, measure: Measure, server: Server) -> str:
     said = error.diag.message_primary or str(error)
     if isinstance(error, psycopg.errors.QueryCanceled):
-        return f"took longer than {_TIMEOUT_MS / 1000:.0f} s, and was given up"
+        limit_ms = _READING_TIMEOUT_MS if measure.reads_tables else _TIMEOUT_MS
+        return f"took longer than {limit_ms / 1000:.0f} s, and was given up"
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return "somebody holds a table for himself; see lock_waits and blocking_tree"
     # The words may be translated; the setting's name is not.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from pglab.monitor.locked import CLOSED
 from pglab.monitor.measure import Finding, Measure, Row, Variant
 from pglab.monitor.units import count, size
 
@@ -25,19 +26,8 @@ LIMIT 20"""
 
 # A unique index and one behind a constraint earn their keep by refusing, a replica identity by
 # being known elsewhere.
-# pg_get_indexdef and pg_get_expr open the table, and wait while somebody has it for himself, or
-# is next in the queue for that.
-_CLOSED: Final = """\
-WITH closed AS MATERIALIZED (
-    SELECT DISTINCT l.relation AS oid FROM pg_catalog.pg_locks AS l
-    WHERE l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation'
-      AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d
-                        WHERE d.datname = pg_catalog.current_database())
-), """
-
 _UNUSED: Final = f"""\
-{_CLOSED}unused AS MATERIALIZED (
+{CLOSED}, unused AS MATERIALIZED (
     SELECT i.indexrelid, i.indrelid, c.relname, c.relpages, t.relname AS table_name, n.nspname
     FROM pg_catalog.pg_index AS i
     JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
@@ -81,7 +71,7 @@ def _judge_unused(rows: Sequence[Row]) -> list[Finding]:
 
 # int2vector counts from 0, and its slices are cut as text: '1 2 ' begins '1 2 3 '.
 _DUPLICATES: Final = f"""\
-{_CLOSED}candidates AS MATERIALIZED (
+{CLOSED}, candidates AS MATERIALIZED (
     SELECT i.*, count(*) OVER (PARTITION BY i.indrelid, i.indkey[0]) AS alike
     FROM pg_catalog.pg_index AS i
     WHERE i.indrelid >= 16384  -- the server's own tables are older
@@ -170,7 +160,17 @@ def _judge_duplicates(rows: Sequence[Row]) -> list[Finding]:
     ]
 
 
-_FOREIGN_KEYS: Final = """\
+# The server looks for children by "key = $1", which a NULL never is: an index on those that are NOT
+# NULL serves as well. (With several columns, the predicate on any of them.)
+_SERVES: Final = """\
+(i.indpred IS NULL OR EXISTS (
+             SELECT FROM pg_catalog.unnest(k.conkey) AS f(attnum)
+             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = f.attnum
+             WHERE pg_catalog.pg_get_expr(i.indpred, i.indrelid)
+                   = pg_catalog.format('(%I IS NOT NULL)', a.attname)))"""
+
+_FOREIGN_KEYS: Final = f"""\
+{CLOSED}
 SELECT n.nspname::text AS schema, t.relname::text AS table_name, k.conname::text AS constraint_name,
        pg_catalog.format('%I.%I', n.nspname, t.relname) AS "table",
        (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY f.place)
@@ -183,7 +183,7 @@ SELECT n.nspname::text AS schema, t.relname::text AS table_name, k.conname::text
        -- A key of several columns is half served by an index that begins with one of them.
        (SELECT min(pg_catalog.format('%I.%I', n.nspname, c.relname))
         FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
-        WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indpred IS NULL
+        WHERE i.indrelid = k.conrelid AND i.indisvalid AND {_SERVES}
           AND i.indkey[0] = ANY (k.conkey)) AS half_served_by,
        CASE WHEN t.reltuples >= 0 THEN t.reltuples::bigint END AS estimated_rows,
        greatest(t.relpages, 0) * pg_catalog.current_setting('block_size')::bigint
@@ -199,10 +199,10 @@ JOIN pg_catalog.pg_class AS t ON t.oid = k.conrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
 JOIN pg_catalog.pg_class AS r ON r.oid = k.confrelid
 JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0
+WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid NOT IN (SELECT c.oid FROM closed AS c)
   AND NOT EXISTS (
       SELECT FROM pg_catalog.pg_index AS i
-      WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indpred IS NULL
+      WHERE i.indrelid = k.conrelid AND i.indisvalid AND {_SERVES}
         AND i.indnkeyatts >= pg_catalog.cardinality(k.conkey)
         -- The key's columns are the index's first, in any order. (A slice of indkey counts from 0.)
         AND (i.indkey::int2[])[0:pg_catalog.cardinality(k.conkey) - 1] @> k.conkey
@@ -211,7 +211,7 @@ WHERE k.contype = 'f' AND k.conparentid = 0
              JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
              WHERE c.oid = i.indexrelid) IN ('btree', 'hash'))
 ORDER BY t.relpages DESC, schema, table_name, constraint_name
-LIMIT 100"""
+LIMIT 100"""  # noqa: S608 (words of ours)
 
 
 def _judge_foreign_keys(rows: Sequence[Row]) -> list[Finding]:

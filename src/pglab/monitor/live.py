@@ -128,8 +128,9 @@ def page_of(rounds: Sequence[Round], waits: Sequence[Mapping[str, float]]) -> st
     states: Counter[str] = Counter()
     for row in connections:
         states[row["state"]] += row["sessions"]
+    room = f"{states.total()} of {connections[0]['room']}" if connections else "–"
     tiles = [
-        _tile("connections", f"{states.total()} of {connections[0]['room'] if connections else 0}"),
+        _tile("connections", room),
         _tile(
             "commits/s", f"{seen.rate('activity', 'commits') or 0:,.0f}",
             [each.rate("activity", "commits") or 0 for each in rounds[1:]],
@@ -160,6 +161,11 @@ def page_of(rounds: Sequence[Round], waits: Sequence[Mapping[str, float]]) -> st
         _rows(("who blocks whom", "", ""), blocked),
         _rows(("largest tables", ""), tables),
         "</div>",
+        *(
+            f"<p>{escape(reading.name)} was not asked: {escape(reading.skipped)}</p>"
+            for reading in seen.readings.values()
+            if reading.skipped
+        ),
     ]
     return f'{_STYLE}<div class="pglab-live">{"".join(parts)}</div>'
 

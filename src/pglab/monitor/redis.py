@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as LateError
 
 from pglab.errors import ConfigError, ServerUnreachableError
@@ -62,13 +62,23 @@ def look_at_redis(client: Redis, name: str) -> Reading:
     try:
         rows = tuple(question(client))
     except NoPermissionError as error:
-        return Reading(measure=measure, skipped=f"{error}: give the user +@admin or +@read", at=now)
+        needs = f"{error}; an administrator says: ACL SETUSER {_user(client)} {_RIGHTS[name]}"
+        return Reading(measure=measure, skipped=needs, at=now)
     except ResponseError as error:
         return Reading(measure=measure, skipped=str(error), at=now)
     except (LostError, LateError) as error:
         raise ServerUnreachableError(f"Redis does not answer ({error})") from error
     took_ms = 1000 * (time.perf_counter() - began)
     return Reading(measure=measure, rows=rows, took_ms=took_ms, at=now)
+
+
+def _user(client: Redis) -> str:
+    """Return who asks, as ACL SETUSER names him."""
+    try:
+        name = client.acl_whoami()
+    except RedisError:  # everybody may ask, unless that was taken from him, too
+        name = client.connection_pool.connection_kwargs.get("username") or "default"
+    return _text(name)
 
 
 def _info(client: Redis) -> list[dict[str, Any]]:
@@ -252,6 +262,13 @@ def _judge_memory(rows: Sequence[Row]) -> list[Finding]:
     ]
     return found
 
+
+# What each question needs, as ACL SETUSER takes it. Memory is asked of each key that is found.
+_RIGHTS: Final = {
+    "redis_info": "+info",
+    "redis_slowlog": "+slowlog|get",
+    "redis_memory": "+dbsize +scan +memory|usage +ttl +type %R~*",
+}
 
 _QUESTIONS: Final[dict[str, Callable[[Any], list[dict[str, Any]]]]] = {
     "redis_info": _info,

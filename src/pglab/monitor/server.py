@@ -16,6 +16,7 @@ SELECT d.datname::text AS database,
        d.tup_returned AS rows_read, d.tup_fetched AS rows_fetched,
        d.tup_inserted AS rows_inserted, d.tup_updated AS rows_updated,
        d.tup_deleted AS rows_deleted,
+       d.blks_hit AS pages_hit, d.blks_read AS pages_read,
        d.deadlocks, d.temp_files AS temporary_files, d.temp_bytes AS temporary_bytes,
        d.sessions, d.sessions_abandoned + d.sessions_fatal + d.sessions_killed
            AS sessions_ended_badly,
@@ -85,9 +86,9 @@ def _judge_wal(rows: Sequence[Row]) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{percent(row['full_pages'], row['records'])} of the log's records carry a whole page "
-            "(the first change of a page after a checkpoint)",
-            "fewer checkpoints: raise max_wal_size",
+            f"the log holds {row['full_pages']:,} whole pages in {row['records']:,} records: the "
+            "first change of a page after each checkpoint copies the page",
+            "fewer checkpoints: see checkpoints; or wal_compression",
         )
         for row in rows
         if row["records"] > 100_000 and row["full_pages"] > 0.2 * row["records"]
@@ -117,9 +118,10 @@ def _judge_checkpoints(rows: Sequence[Row]) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"{row['requested']:,} of {row['timed'] + row['requested']:,} checkpoints came early, "
-            "because the log had grown too long",
-            "raise max_wal_size",
+            f"{row['requested']:,} of {row['timed'] + row['requested']:,} checkpoints came early: "
+            "the log had reached max_wal_size, or a command asked for them",
+            "log_checkpoints says why: 'wal' means to raise max_wal_size; 'force' was a command "
+            "(CHECKPOINT, a base backup, CREATE or DROP DATABASE)",
         )
         for row in rows
         if row["requested"] >= 10 and row["requested"] > row["timed"]
@@ -174,6 +176,8 @@ MEASURES: Final = (
             "rows_inserted": "",
             "rows_updated": "",
             "rows_deleted": "",
+            "pages_hit": "pages found in shared_buffers",
+            "pages_read": "pages asked from the system",
             "deadlocks": "40P01: one of them had to go",
             "temporary_files": "of sorts and hashes that did not fit into work_mem",
             "temporary_bytes": "their size",
@@ -185,7 +189,8 @@ MEASURES: Final = (
         judge=_judge_activity,
         counters=(
             *("commits", "rollbacks", "rows_read", "rows_fetched", "rows_inserted"),
-            *("rows_updated", "rows_deleted", "deadlocks", "temporary_bytes"),
+            *("rows_updated", "rows_deleted", "pages_hit", "pages_read"),
+            *("deadlocks", "temporary_bytes"),
         ),
         key=("database",),
     ),
@@ -196,7 +201,7 @@ MEASURES: Final = (
         variants=(Variant(sql=_WAL), Variant(sql=_WAL_18, server=180_000)),
         columns={
             "records": "changes logged",
-            "full_pages": "of them, with a whole page",
+            "full_pages": "whole pages in them; a record may hold several",
             "wal_bytes": "their size",
             "buffers_full": "times the log's buffers were full",
             "writes": "times the log was written",
@@ -204,7 +209,7 @@ MEASURES: Final = (
             "position_bytes": "where the log ends, from its beginning",
             "counted_s": "seconds since they were reset",
         },
-        rule="a fifth of the records are whole pages (from 100,000 records)",
+        rule="a whole page for every five records (from 100,000 records)",
         judge=_judge_wal,
         scope="server",
         counters=("records", "full_pages", "wal_bytes", "writes", "syncs", "position_bytes"),
@@ -212,7 +217,7 @@ MEASURES: Final = (
     Measure(
         name="checkpoints",
         title="Checkpoints",
-        question="Do checkpoints come by the clock, or because the log is too long?",
+        question="Do checkpoints come by the clock, or because something asks for them?",
         variants=(Variant(sql=_CHECKPOINTS), Variant(sql=_CHECKPOINTS_17, server=170_000)),
         columns={
             "timed": "by checkpoint_timeout (also when there was nothing to do)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from pglab.monitor.locked import CLOSED
 from pglab.monitor.measure import Finding, Measure, Row, Variant
 from pglab.monitor.units import percent, size
 
@@ -41,16 +42,9 @@ def _judge_databases(rows: Sequence[Row]) -> list[Finding]:
     ]
 
 
-# The size functions wait for a lock that conflicts with ACCESS EXCLUSIVE; a monitor must not hang
-# behind the very thing that it is to show. What is locked is estimated from the catalog.
-_TABLES: Final = """\
-WITH closed AS MATERIALIZED (
-    SELECT DISTINCT l.relation AS oid FROM pg_catalog.pg_locks AS l
-    WHERE l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation'
-      AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d
-                        WHERE d.datname = pg_catalog.current_database())
-), tables AS (
+# What is locked is estimated from the catalog: the size functions would wait.
+_TABLES: Final = f"""\
+{CLOSED}, tables AS (
     SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind,
            c.reltuples, c.relpages, c.reltoastrelid,
            EXISTS (SELECT FROM closed AS x
@@ -94,7 +88,7 @@ SELECT m.schema, m.name,
        m.is_closed AS locked
 FROM measured AS m
 ORDER BY total_bytes DESC, m.schema, m.name
-LIMIT 20"""
+LIMIT 20"""  # noqa: S608 (words of ours)
 
 
 def _judge_tables(rows: Sequence[Row]) -> list[Finding]:

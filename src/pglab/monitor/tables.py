@@ -90,8 +90,9 @@ WITH options AS (
            (SELECT o.option_value FROM pg_catalog.pg_options_to_table(c.reloptions) AS o
             WHERE o.option_name = 'autovacuum_vacuum_scale_factor')::float8 AS own_factor,
            coalesce((SELECT o.option_value FROM pg_catalog.pg_options_to_table(c.reloptions) AS o
-            WHERE o.option_name = 'autovacuum_enabled')::boolean, true)
-            AND pg_catalog.current_setting('autovacuum')::boolean AS is_enabled
+            WHERE o.option_name = 'autovacuum_enabled')::boolean, true) AS is_enabled,
+           (SELECT o.option_value FROM pg_catalog.pg_options_to_table(c.reloptions) AS o
+            WHERE o.option_name = 'autovacuum_vacuum_max_threshold')::float8 AS own_most
     FROM pg_catalog.pg_class AS c
     WHERE c.relkind IN ('r', 'm')
 )
@@ -102,6 +103,7 @@ SELECT s.schemaname::text AS schema, s.relname::text AS name,
        floor({bound})::bigint
            AS autovacuum_at,
        o.is_enabled AS autovacuum_enabled,
+       pg_catalog.current_setting('autovacuum')::boolean AS autovacuum_on_server,
        s.n_mod_since_analyze AS changed_since_analyze,
        extract(epoch FROM pg_catalog.clock_timestamp()
            - greatest(s.last_vacuum, s.last_autovacuum))::float8 AS vacuumed_ago_s,
@@ -123,7 +125,8 @@ _LIMIT: Final = """\
           * greatest(o.reltuples, 0))"""
 _BOUNDED: Final = f"""\
 least(
-           nullif(pg_catalog.current_setting('autovacuum_vacuum_max_threshold')::float8, -1),
+           nullif(coalesce(o.own_most,
+               pg_catalog.current_setting('autovacuum_vacuum_max_threshold')::float8), -1),
            {_LIMIT})"""
 
 
@@ -131,7 +134,15 @@ def _judge_dead(rows: Sequence[Row]) -> list[Finding]:
     found = []
     for row in rows:
         dead = f"{row['table']} has {row['dead_rows']:,} dead rows, {row['live_rows']:,} live"
-        if not row["autovacuum_enabled"] and row["dead_rows"] > 1000:
+        if row["dead_rows"] > 1000 and not row["autovacuum_on_server"]:
+            found.append(
+                Finding(
+                    "warning",
+                    f"{dead}, and autovacuum is off on the whole server",
+                    "ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()",
+                )
+            )
+        elif row["dead_rows"] > 1000 and not row["autovacuum_enabled"]:
             found.append(
                 Finding(
                     "warning",
@@ -241,7 +252,8 @@ MEASURES: Final = (
             "dead_rows": "estimated; not yet removed",
             "dead_share": "of both, 0 to 1",
             "autovacuum_at": "dead rows at which autovacuum comes, from the settings",
-            "autovacuum_enabled": "false if it is off, for this table or the server",
+            "autovacuum_enabled": "false if it is off for this table",
+            "autovacuum_on_server": "false if it is off altogether",
             "changed_since_analyze": "rows written since the planner's statistics were made",
             "vacuumed_ago_s": "seconds since the last VACUUM; NULL: never",
             "vacuums": "by hand",

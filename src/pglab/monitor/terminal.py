@@ -103,7 +103,7 @@ class Dashboard:
             facts.append(_fact("commits/s", f"{commits:,.0f}", _spark(self._commits)))
         if wal is not None:
             facts.append(_fact("log/s", size(wal), _spark(self._wal)))
-        hits, reads = seen.rate("cache_hit_ratio", "hits"), seen.rate("cache_hit_ratio", "reads")
+        hits, reads = seen.rate("activity", "pages_hit"), seen.rate("activity", "pages_read")
         if hits is not None and reads is not None and hits + reads:
             facts.append(_fact("pages/s", f"{hits + reads:,.0f}"))
         for reading in redis:
