@@ -122,6 +122,41 @@ def test_a_consumer_killed_in_mid_message_loses_nothing(redis, worked):
     assert [m.id for m in again if m.attempts == 2] == [ids[3]]
 
 
+def names(redis, queue):
+    return {each["name"].decode() for each in redis.xinfo_consumers(queue.stream, "workers")}
+
+
+def test_who_leaves_is_forgotten_and_only_when_his_work_is_done(redis):
+    one, other = StreamQueue(redis, "hooks"), StreamQueue(redis, "hooks")
+    fill(one, 2)
+    (message,) = one.receive()
+    other.receive()
+    assert one.leave() == 0  # its message would be forgotten with it
+    assert one.acknowledge(message)
+    assert names(redis, one) == {one.consumer, other.consumer}
+    assert one.leave() == 1
+    assert names(redis, one) == {other.consumer}
+    assert one.receive() == []  # and may come back
+    assert one.consumer in names(redis, one)
+
+
+def test_the_killed_are_forgotten_once_their_work_was_taken_over(redis):
+    queue = StreamQueue(redis, "hooks", idle_s=SOON_S)
+    fill(queue, 3)
+    killed_stream_consumer(redis, "hooks", after=0)
+    assert len(names(redis, queue)) == 1
+    drain(queue)
+    wait_until("idle", lambda: redis.xinfo_consumers(queue.stream, "workers")[0]["idle"] > 0)
+    late = StreamQueue(redis, "hooks", idle_s=0.001)
+    threading.Event().wait(0.02)
+    assert late.leave() == 2
+    assert names(redis, queue) == set()
+
+
+def test_leaving_a_queue_that_is_not_there_is_harmless(redis):
+    assert StreamQueue(redis, "never").leave() == 0
+
+
 def test_killed_again_and_again(redis):
     ids = fill(StreamQueue(redis, "hooks"), 12)
     work = Counter()

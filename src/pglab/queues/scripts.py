@@ -37,6 +37,22 @@ local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1, ARGV[
 if #held == 0 then return 0 end
 return #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[2], 'JUSTID')
 """
+# KEYS: stream. ARGV: group, consumer, milliseconds. DELCONSUMER forgets what a consumer holds: one
+# that holds anything stays.
+LEAVE: Final = """
+local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+local left = 0
+for _, words in ipairs(consumers) do
+    local each = {}
+    for i = 1, #words, 2 do each[words[i]] = words[i + 1] end
+    local gone = each.name == ARGV[2] or each.idle >= tonumber(ARGV[3])
+    if each.pending == 0 and gone then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], each.name)
+        left = left + 1
+    end
+end
+return left
+"""
 # KEYS: stream, dead letters. ARGV: group, id, attempts, reason.
 BURY: Final = """
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end

@@ -259,6 +259,19 @@ class StreamQueue:
         pipeline.xpending(self.stream, self._group)
         return list(pipeline.execute())
 
+    def leave(self) -> int:
+        """Say that we receive no more; return how many consumers the group has forgotten.
+
+        Redis remembers each consumer's name for ever. Forgotten are we, and whoever has asked for
+        nothing in ten times ``idle_s``, as after a kill; each only if it holds no message. One that
+        asks again later is known again.
+        """
+        return int(
+            self._redis.eval(
+                scripts.LEAVE, 1, self.stream, self._group, self.consumer, str(10 * self._idle_ms)
+            )
+        )
+
     def delete(self) -> None:
         """Remove the queue and all that is in it, except notes of keys, which expire."""
         self._redis.unlink(self.stream, self._dead, self._counters)
