@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,12 @@ from comparison_support import here
 
 from pglab.comparison.checks import CHECKS
 from pglab.comparison.checks.ground import prepared, refill
-from pglab.comparison.contract import AS_INSTALLED, opened
+from pglab.comparison.contract import AS_INSTALLED, Refused, opened
 from pglab.comparison.levels import LEVELS, what_each_level_shows
 from pglab.comparison.places import MONGODB_URL, Place, find
 from pglab.comparison.power_cut import kill_while_writing
 from pglab.comparison.speed import OPERATIONS, measure, measure_writers
-from pglab.comparison.workload import event
+from pglab.comparison.workload import BUSY, event
 from pglab.servers.scratch import scratch_postgres
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("comparison")]
@@ -90,7 +92,9 @@ def test_each_check_sees_what_it_must(place: Place, check: str) -> None:
 def test_a_set_up_names_the_checks_that_come_out_differently(place: Place) -> None:
     for name, setup in place.engine.setups.items():
         expected = PASSES[place.engine.name, name]
-        assert setup.checks == (set() if name == AS_INSTALLED else set(expected)), name
+        timed = {"four_writers"} if (place.engine.name, name) == ("sqlite", "with care") else set()
+        checks = set() if name == AS_INSTALLED else set(expected) | timed
+        assert setup.checks == checks, name
 
 
 def test_why_something_is_refused_is_known(place: Place) -> None:
@@ -146,12 +150,42 @@ def test_times_are_ratios_to_the_quickest() -> None:
     assert [each.passed for each in seen] == [None, None]
 
 
-@pytest.mark.parametrize("name", ["postgres", "mysql", "sqlite"])
-def test_four_writers_all_get_through(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "setup"),
+    [("postgres", AS_INSTALLED), ("mysql", AS_INSTALLED),
+     ("sqlite", AS_INSTALLED), ("sqlite", "with care")],
+)  # fmt: skip
+def test_four_writers_all_get_through(name: str, setup: str) -> None:
     with here(name) as found:
-        seen = measure_writers(found)
+        seen = measure_writers(found, setup)
+    assert seen.setup == setup
     assert seen.facts["stored"] == seen.facts["wanted"]
     assert seen.facts["refused"] == 0 or name == "sqlite"
+
+
+@pytest.mark.parametrize("name", ["postgres", "mysql", "sqlite"])
+def test_who_is_patient_outwaits_a_short_transaction(name: str) -> None:
+    held_s = 1.5  # longer than an impatient session waits, and shorter than a patient one does
+    with here(name) as found:
+        refill(found, AS_INSTALLED)
+
+        def wait(*, patient: bool) -> None:
+            # SQLite's connections stay in the thread that made them.
+            with contextlib.closing(found.engine.connect(AS_INSTALLED, patient=patient)) as session:
+                session.add(BUSY)
+
+        with opened(found.engine, AS_INSTALLED) as holder, ThreadPoolExecutor(1) as pool:
+            before = holder.values("instances", "received", {"name": BUSY})[0]
+            holder.begin()
+            holder.add(BUSY)
+            with pytest.raises(Refused) as refused:
+                wait(patient=False)
+            assert refused.value.why == "wait"
+            waiting = pool.submit(wait, patient=True)
+            time.sleep(held_s)
+            holder.commit()
+            assert waiting.result() is None
+            assert holder.values("instances", "received", {"name": BUSY})[0] == before + 2
 
 
 def test_a_server_of_ones_own_is_neither_killed_nor_littered(

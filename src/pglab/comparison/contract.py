@@ -146,8 +146,14 @@ class Engine(Protocol):
     def index_json(self, setup: str) -> None:
         """Make the index on the stored JSON that this set-up can have, if any."""
 
-    def connect(self, setup: str) -> Session:
-        """Open a connection that works as this set-up does."""
+    def connect(self, setup: str, *, patient: bool = False) -> Session:
+        """Open a connection that works as this set-up does.
+
+        Args:
+            setup: by name.
+            patient: wait for locks as long as it does by itself; otherwise for a moment only, so
+                that steps taken in one thread cannot wait for each other.
+        """
 
     def settings(self) -> int:
         """Return how many settings it knows."""

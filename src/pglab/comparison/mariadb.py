@@ -130,9 +130,11 @@ class MariadbEngine:
             with contextlib.closing(self._connection(_DATABASE)) as connection:
                 connection.cursor().execute(_PATH_INDEX)
 
-    def connect(self, setup: str) -> MariadbSession:
+    def connect(self, setup: str, *, patient: bool = False) -> MariadbSession:
         """Open a connection."""
-        commands = ["SET innodb_lock_wait_timeout = 1, lock_wait_timeout = 1, time_zone = '+00:00'"]
+        commands = ["SET time_zone = '+00:00'"]
+        if not patient:
+            commands.append("SET innodb_lock_wait_timeout = 1, lock_wait_timeout = 1")
         if setup == SERIALIZABLE:
             commands.append("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
         if setup == MYISAM:

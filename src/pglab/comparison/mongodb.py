@@ -143,8 +143,9 @@ class MongodbEngine:
         with self._client() as client:
             self._drop(client)
 
-    def connect(self, setup: str) -> MongodbSession:
+    def connect(self, setup: str, *, patient: bool = False) -> MongodbSession:
         """Open a connection."""
+        del patient  # what waits is retried by the server itself, or refused at once
         return MongodbSession(self._client(), self._database, transactions=setup == CAREFUL)
 
     def settings(self) -> int:

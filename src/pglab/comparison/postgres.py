@@ -85,9 +85,12 @@ class PostgresEngine:
                 "CREATE INDEX messages_event ON messages USING gin (event jsonb_path_ops)"
             )
 
-    def connect(self, setup: str) -> PostgresSession:
+    def connect(self, setup: str, *, patient: bool = False) -> PostgresSession:
         """Open a connection."""
-        return PostgresSession(self._connection(), serializable=setup == SERIALIZABLE)
+        connection = self._connection()
+        if patient:
+            connection.execute("SET lock_timeout = 0")
+        return PostgresSession(connection, serializable=setup == SERIALIZABLE)
 
     def settings(self) -> int:
         """Return how many settings it knows."""

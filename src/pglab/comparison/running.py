@@ -58,8 +58,10 @@ def compare(
             say("times, in turns")
             seen += measure(timed, rounds)
             for place in timed:
-                say(f"{place.engine.name}: four writers")
-                seen.append(measure_writers(place))
+                for name, setup in place.engine.setups.items():
+                    if name == AS_INSTALLED or "four_writers" in setup.checks:
+                        say(f"{place.engine.name}, {name}: four writers")
+                        seen.append(measure_writers(place, name))
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     return with_kept(Comparison(tuple(seen), notes, missing, machine_words(), day))
 

@@ -105,9 +105,8 @@ def _factor(ratio: float, between: Sequence[float]) -> str:
     return f"{ratio:.1f} times as long ({between[0]:.1f} to {between[1]:.1f} over the rounds)"
 
 
-def measure_writers(place: Place) -> Seen:
+def measure_writers(place: Place, setup: str = AS_INSTALLED) -> Seen:
     """Store events with one process, and then the same number with four at once."""
-    setup = AS_INSTALLED
     names = [row["name"] for row in rows().instances if _has_chat(row["name"])][:_WRITERS]
     alone = _together(place, setup, names[:1])
     four = _together(place, setup, names)

@@ -18,6 +18,7 @@ FOREIGN_KEYS: Final = "foreign keys on"
 CAREFUL: Final = "with care"
 
 _WAIT_S = 0.3
+_PATIENT_S = 5.0  # what sqlite3.connect waits when nobody says otherwise
 _TABLES = """
 CREATE TABLE instances (
     name {text100} PRIMARY KEY, state {text20} NOT NULL, received INTEGER NOT NULL){strict};
@@ -68,7 +69,9 @@ class SqliteEngine:
         ),
         CAREFUL: Setup(
             "every connection says PRAGMA foreign_keys = ON, and tables are STRICT with CHECKs",
-            frozenset({"finds_in_json", "wrong_values", "broken_rules", "two_writers"}),
+            frozenset(
+                {"finds_in_json", "wrong_values", "broken_rules", "two_writers", "four_writers"}
+            ),
         ),
     }
 
@@ -90,16 +93,17 @@ class SqliteEngine:
             with contextlib.closing(self._connection(setup)) as connection:
                 connection.execute(_PATH_INDEX)
 
-    def _connection(self, setup: str) -> sqlite3.Connection:
+    def _connection(self, setup: str, *, patient: bool = False) -> sqlite3.Connection:
         # Transactions are ours to begin and end: the module's own idea of them is switched off.
-        connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
+        wait_s = _PATIENT_S if patient else _WAIT_S
+        connection = sqlite3.connect(self.path, timeout=wait_s, isolation_level=None)
         if setup in (FOREIGN_KEYS, CAREFUL):
             connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
-    def connect(self, setup: str) -> SqliteSession:
+    def connect(self, setup: str, *, patient: bool = False) -> SqliteSession:
         """Open a connection."""
-        return SqliteSession(self._connection(setup))
+        return SqliteSession(self._connection(setup, patient=patient))
 
     def settings(self) -> int:
         """Return how many settings it knows."""

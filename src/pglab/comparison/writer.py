@@ -82,7 +82,7 @@ def main(hear: TextIO = sys.stdin, say: TextIO = sys.stdout) -> None:
     from pglab.comparison.addresses import engine_at
 
     order = json.loads(hear.readline())
-    session = engine_at(order["engine"], order["address"]).connect(order["setup"])
+    session = engine_at(order["engine"], order["address"]).connect(order["setup"], patient=True)
     task: Task = order["task"]
     try:
         if task == "half":

@@ -25,7 +25,7 @@ def no_anomaly(place: Place, setup: str) -> Seen:
     """Look for a dirty read, a lost update and a write skew."""
     with _two(place, setup) as (first, second):
         happens = {
-            "reads what is not committed": _dirty_read(first, second),
+            "shows others a change before its author commits": _dirty_read(first, second),
             "loses an update": _lost_update(first, second),
             "lets two decisions pass that contradict each other (write skew)": _write_skew(
                 first, second
@@ -34,7 +34,7 @@ def no_anomaly(place: Place, setup: str) -> Seen:
     found = [name for name, happened in happens.items() if happened]
     return Seen(
         "no_anomaly", place.engine.name, setup,
-        "Two sessions, step by step: one reads what the other has not committed; both read a "
+        "Two sessions, step by step: one looks for what the other is about to commit; both read a "
         "count and write it back; both close an instance because the other one is open.",
         "None of the three anomalies happens." if not found else f"It {', and '.join(found)}.",
         not found,
