@@ -118,6 +118,7 @@ def run(
     """
     from pglab.bench import cases as known
     from pglab.bench import runner
+    from pglab.bench.files import save
     from pglab.bench.options import Options
     from pglab.bench.results import Result
 
@@ -164,6 +165,8 @@ def run(
                 options=options,
                 cold=cold,
                 progress=not no_progress,
+                # What is finished is kept, also if the machine goes down in a long run.
+                on_case=lambda found: save(found, target),
             )
     except BenchError as error:
         if isinstance(error.result, Result):

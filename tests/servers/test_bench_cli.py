@@ -235,6 +235,24 @@ def test_ctrl_c_keeps_the_finished_rounds(folder, server_url):
     assert idle_sessions(server_url) == 0
 
 
+def test_a_run_that_is_killed_keeps_the_finished_sizes(bench, folder, server_url):
+    file = folder / "killed.json"
+    process = subprocess.Popen(
+        command("run", "floor-postgres", "inbox-long-chats", "--quick", "--output", str(file)),
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_until("a size is kept", file.exists)
+    finally:
+        process.kill()
+        process.communicate()
+    result = load(file)
+    assert result.stopped == "it is still running"
+    assert result.cases[0].sizes[0].variants[0].rounds
+    assert scratch_databases(server_url) != []
+    bench("run", "floor-postgres", *FEW)  # removes what was left
+
+
 def idle_sessions(url):
     with psycopg.connect(make_conninfo(url, application_name="the test")) as connection:
         (count,) = connection.execute(

@@ -60,7 +60,8 @@ def run(
         cold: look at first look-ups as well: with warm caches, and with emptied ones.
         options: how to measure.
         progress: show a bar with the time left, where somebody can see it.
-        on_case: is given all that was found so far whenever a case has finished a size.
+        on_case: is given all that was found so far whenever a case has finished a size; not
+            before there is anything.
 
     Returns:
         The result. After Ctrl-C it is what was finished until then, and says so (``stopped``).
@@ -158,7 +159,7 @@ class _Run:
                     if end_of_run(error) is not None:
                         raise
                     self.failed[case] = error
-                if self.on_case is not None:
+                if self.on_case is not None and any(self.found.values()):
                     self.on_case(self.result("it is still running"))
 
     def _describe(self, ground: Ground) -> None:
