@@ -67,7 +67,7 @@ CLAIMS = {
     "unused-query": [
         "idx_sessions_instance_name | 0 | 2 | false",
         "idx_sessions_status | 0 | 2 | false",
-        "idx_messages_timestamp | 1 |",
+        "idx_messages_timestamp | 2 |",
         "idx_messages_instance_id | 2 |",
         "sessions_instance_name_key | 0 | 2 | true",
     ],
@@ -161,6 +161,7 @@ SHAPES = {
         "idx_messages_instance_id",
     ),
     "fourth-newest": (["Limit", "Index Scan"], "idx_messages_timestamp"),
+    "fourth-chat": (["Limit", "Index Scan"], "idx_messages_timestamp"),
     "btree-lookup": (["Index Scan"], "messages_pkey"),
     "order-time": (["Limit", "Index Scan"], "by_time_idx"),
     "order-chat": (["Limit", "Index Scan"], "by_chat_idx"),

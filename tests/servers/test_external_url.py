@@ -81,7 +81,10 @@ class Theirs:
             ),
             "roles": run(self.admin, "SELECT * FROM pg_authid ORDER BY oid"),
             "members": run(self.admin, "SELECT * FROM pg_auth_members ORDER BY oid"),
-            "settings": run(self.admin, "SELECT * FROM pg_db_role_setting s ORDER BY s::text"),
+            "settings": run(
+                self.admin, "SELECT * FROM pg_db_role_setting s"
+                f" WHERE setdatabase = 0 OR setdatabase IN ({of_theirs}) ORDER BY s::text",
+            ),
             "configuration": run(
                 self.admin, "SELECT name, setting FROM pg_settings WHERE source <> 'session'"
                 " AND name NOT IN ('application_name', 'client_encoding') ORDER BY name",
