@@ -60,6 +60,7 @@ def test_a_learner_opens_runs_changes_saves_and_leaves(tmp_path: Path, home: Pat
             assert mine.read_bytes() == as_made, "looking at a lesson has changed it"
             everything_runs(page)
             a_changed_cell_has_a_new_result(page)
+            statements_are_no_formulas(page)
             page.keyboard.press("Control+s")
             eventually(lambda: "6 * 7" in mine.read_text(encoding="utf-8"), "the edit is saved")
             assert {url.split("/")[2] for url in asked} == {lab.address.split("/")[2]}
@@ -126,6 +127,21 @@ def a_changed_cell_has_a_new_result(page: Page) -> None:
     result(cell).get_by_text("42", exact=True).wait_for()
     assert cell.locator(".jp-InputPrompt").text_content() != before
     browser.picture(page, "3-changed")
+
+
+def statements_are_no_formulas(page: Page) -> None:
+    cell = page.locator(".jp-CodeCell").last
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(
+        "from IPython.display import HTML, display\n"
+        "from pglab.notebook import table\n"
+        'display(table([{"sql": "a = $1 AND b = $2"}]), HTML("<p>once $x$ is a formula</p>"))'
+    )
+    page.keyboard.press("Control+Enter")
+    cell.locator("mjx-container").wait_for()  # formulas are set, and only what is one
+    assert cell.locator("mjx-container").count() == 1
+    assert result(cell).locator("td").inner_text() == "a = $1 AND b = $2"
 
 
 def result(cell: Locator) -> Locator:

@@ -20,7 +20,7 @@ ROOT = Path(pglab.__file__).parent
 # From the ground up. A module imports from its own layer or from those below, never from above.
 LAYERS = (
     ("errors",),
-    ("config", "whole_file"),
+    ("config", "framed", "whole_file"),
     ("servers",),
     (
         *("schema", "dataset", "load", "queries", "retry", "ingestion", "models", "plans"),

@@ -13,6 +13,7 @@ from pglab.bench.results import Result
 from pglab.bench.statistics import Ratio
 from pglab.bench.verdict import Word, judge
 from pglab.bench.words import UNKNOWN, duration, factor, machine_name
+from pglab.framed import framed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +146,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         listed = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
         tables = "".join(grid.html() for grid in self.grids())
-        return f'{STYLE}<div class="pglab-bench"><ul>{listed}</ul>{tables}</div>'
+        return STYLE + framed(f"<ul>{listed}</ul>{tables}", "pglab-bench")
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pglab.bench.grid import STYLE, Grid, escaped_markdown
 from pglab.bench.statistics import Ratio
 from pglab.bench.verdict import judge
 from pglab.bench.words import UNKNOWN, digits, duration, factor, interval, short_count
+from pglab.framed import framed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +150,7 @@ def html(result: Result) -> str:
     for case in result.cases:
         parts += [f"<p><b>{escape(case.name)}</b>: {escape(case.question)}</p>"]
         parts += [case_grid(case).html()]
-    return f'{STYLE}<div class="pglab-bench">{"".join(parts)}</div>'
+    return STYLE + framed("".join(parts), "pglab-bench")
 
 
 def text(result: Result) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pglab.comparison.cells import COLUMNS, ROWS
 from pglab.comparison.contract import AS_INSTALLED
 from pglab.comparison.judging import Verdict
+from pglab.framed import framed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,12 +64,13 @@ def as_html(comparison: Comparison) -> str:
         f"{_td(each)}</tr>"
         for each in comparison.beside()
     )
-    return (
-        f'{_STYLE}<div class="pglab-judged"><table><thead><tr><th></th>{head}</tr></thead>'
+    return _STYLE + framed(
+        f"<table><thead><tr><th></th>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
         '<table><thead><tr><th></th><th align="left">What the seed says beside its table</th></tr>'
         f"</thead><tbody>{beside}</tbody></table><p><small>{_legend()} Open a cell to see what was "
-        f"run and what was seen.</small></p>{_sources(comparison)}</div>"
+        f"run and what was seen.</small></p>{_sources(comparison)}",
+        "pglab-judged",
     )
 
 

@@ -15,6 +15,7 @@ from pglab.config import Settings
 from pglab.errors import ServerError
 from pglab.exercises import _registry
 from pglab.exercises._verdict import Status, Verdict
+from pglab.framed import framed
 from pglab.notebook.tables import STYLE
 from pglab.servers.account import make_private_directory
 from pglab.servers.home import home_of, write_private
@@ -154,11 +155,11 @@ class Progress:
             for rows in self.lessons.values()
             for row in rows
         )
-        return (
-            f'{STYLE}<div class="pglab"><table><caption>Exercises solved: {self.solved} of '
-            f"{self.total}</caption><tbody>{body}</tbody></table>"
+        return STYLE + framed(
+            f"<table><caption>Exercises solved: {self.solved} of {self.total}</caption>"
+            f"<tbody>{body}</tbody></table>"
             f'<details><summary>Each of them</summary><ul style="list-style:none">{items}</ul>'
-            "</details></div>"
+            "</details>"
         )
 
     def __repr__(self) -> str:

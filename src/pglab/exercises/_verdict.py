@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Final
 
 from pglab.exercises._problem import Problem
+from pglab.framed import framed
 from pglab.notebook.tables import STYLE, Table
 
 __all__ = ["ELSEWHERE", "Fault", "Status", "Verdict", "not_attempted", "praise"]
@@ -95,7 +96,7 @@ class Verdict:
             parts.append(f'<pre class="e">{escape(self.verbatim)}</pre>')
         parts += [table.html() for table in self.tables]
         parts += [f"<div>{escape(self.remark)}</div>"] if self.remark else []
-        return f'{STYLE}<div class="pglab">{"".join(parts)}</div>'
+        return STYLE + framed("".join(parts))
 
     def __repr__(self) -> str:
         return self.text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from pglab.framed import framed
 from pglab.notebook.plan_table import STYLE, drawn_table, heading
 from pglab.notebook.tables import Shown, Table
 from pglab.notebook.values import Cell, visible
@@ -53,7 +54,7 @@ def draw_pair(
     )
     text = [one.text + "\n" for one in drawn]
     text += [measures.text(), "What changed:", *(f"- {one}" for one in sentences)]
-    return Shown(f'{STYLE}<div class="pglab-plan">{html}</div>', "\n".join(text))
+    return Shown(STYLE + framed(html, "pglab-plan"), "\n".join(text))
 
 
 def _caption(name: str, statement: str) -> str:

@@ -13,6 +13,7 @@ from html import escape
 
 from wcwidth import wcswidth
 
+from pglab.framed import framed
 from pglab.notebook.tables import Shown
 from pglab.notebook.values import visible
 from pglab.plans import Finding, Node, Plan, findings
@@ -25,7 +26,7 @@ STYLE = (
     "<style>.pglab-plan tbody th{font-weight:normal;white-space:pre!important}"
     ".pglab-plan small{opacity:.8}.pglab-plan ul{margin:.2em 0;padding-left:1.4em}"
     ".pglab-plan li{max-width:60em;white-space:normal}"
-    ".pglab-plan .b{opacity:.5}.pglab-plan .m{white-space:normal!important;min-width:8em}</style>"
+    ".pglab-plan .b{opacity:.5}</style>"
 )
 _TEXT_WIDTH = 100
 _LABEL_WIDTH = 46
@@ -92,7 +93,7 @@ def draw(plan: Plan, note: str = "") -> Shown:
     if found:
         html.append(f"{heading('What matters')}<ul>{_items(found)}</ul>")
         text += ["What matters:", *(_wrapped(f"- {_named(f)}: {f.meaning}", "  ") for f in found)]
-    return Shown(f'{STYLE}<div class="pglab-plan">{"".join(html)}</div>', "\n".join(text))
+    return Shown(STYLE + framed("".join(html), "pglab-plan"), "\n".join(text))
 
 
 _ESTIMATES_ONLY = (
@@ -112,7 +113,7 @@ def drawn_table(
     columns: Sequence[_Column] = BRIEF,
     found: Sequence[Finding] | None = None,
 ) -> Shown:
-    """Draw only the nodes, with a caption above and their marks in the last column."""
+    """Draw only the nodes, with a caption above and marks beside them."""
     marks: dict[int, list[str]] = {}
     for finding in findings(plan) if found is None else found:
         if finding.node is not None:
@@ -120,7 +121,7 @@ def drawn_table(
     if not plan.analyzed:
         columns = [column for column in columns if column in _PLANNED] or _PLANNED
     lines = [_Line(plan, node, guide, columns, marks) for node, guide in _guided(plan.root, "", "")]
-    return Shown(_html(caption, columns, lines, bool(marks)), _text(caption, columns, lines))
+    return Shown(_html(caption, columns, lines), _text(caption, columns, lines))
 
 
 class _Line:
@@ -198,31 +199,31 @@ def _items(found: Sequence[Finding]) -> str:
     )
 
 
-def _html(caption: str, columns: Sequence[_Column], lines: Sequence[_Line], has_marks: bool) -> str:
+def _html(caption: str, columns: Sequence[_Column], lines: Sequence[_Line]) -> str:
     head = '<th scope="col" align="left">#</th><th scope="col" align="left">node</th>'
     head += "".join(
         f'<th scope="col" class="n" align="right">{column.name.replace(" ", "<br>", 1)}</th>'
         for column in columns
     )
-    head += '<th scope="col" align="left">marks</th>' if has_marks else ""
-    body = "".join(_row(line, has_marks) for line in lines)
+    body = "".join(map(_row, lines))
     return (
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
 
 
-def _row(line: _Line, has_marks: bool) -> str:
+def _row(line: _Line) -> str:
     label = f"{_drawn(line.branch)}{escape(line.title)}"
+    # Below the name: in a column of their own they would be the first to be cut off at the right.
+    if line.marks:
+        label += f"<br>{_drawn(line.stem)}<strong>{escape(line.marks)}</strong>"
     # Cut by us: cells do not wrap, and a long filter would push the numbers out of sight.
     for part in (part for detail in line.details for part in textwrap.wrap(detail, _DETAIL_LINE)):
         label += f"<br>{_drawn(line.stem)}<small>{escape(part)}</small>"
     cells = "".join(f'<td class="n" align="right" nowrap>{cell}</td>' for cell in line.html_cells)
-    marks = f'<td class="m" align="left"><strong>{escape(line.marks)}</strong></td>'
     return (
         f'<tr valign="top"><td class="n" align="right" aria-label="{line.place}">'
-        f'{line.node.number}</td><th scope="row" align="left" nowrap>{label}</th>{cells}'
-        f"{marks if has_marks else ''}</tr>"
+        f'{line.node.number}</td><th scope="row" align="left" nowrap>{label}</th>{cells}</tr>'
     )
 
 

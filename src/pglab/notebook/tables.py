@@ -10,6 +10,7 @@ from typing import Any
 
 from wcwidth import wcswidth
 
+from pglab.framed import framed
 from pglab.notebook import values
 from pglab.notebook.values import Cell
 
@@ -45,7 +46,7 @@ class Shown:
     text: str
 
     def _repr_html_(self) -> str:
-        return f'{STYLE}<div class="pglab">{self.html}</div>'
+        return STYLE + framed(self.html)
 
     def __repr__(self) -> str:
         return self.text
