@@ -330,8 +330,16 @@ def maker(end="pass"):
 def leftovers():
     """Return the directories that guards of this process watch, and processes of ours there."""
     children = psutil.Process().children(recursive=True)
-    words = [child.cmdline() for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    words = [said for child in children if (said := words_of(child)) is not None]
     return {each[4] for each in words if "pglab-scratch" in each}, len(words)
+
+
+def words_of(process):
+    """Return a process's command line; None if it has ended, or just does."""
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.cmdline()
+    except psutil.Error:
+        return None
 
 
 @pytest.mark.parametrize("end", ["killed", "raise SystemExit(3)", "import os; os._exit(4)", "pass"])

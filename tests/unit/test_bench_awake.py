@@ -18,8 +18,17 @@ pytestmark = pytest.mark.skipif(
 
 def spinning(parent: int = 0) -> list[psutil.Process]:
     """Return the children that keep a core awake."""
-    children = psutil.Process(parent or None).children()
-    return [each for each in children if "SCHED_IDLE" in " ".join(each.cmdline())]
+    return [
+        each for each in psutil.Process(parent or None).children() if "SCHED_IDLE" in said(each)
+    ]
+
+
+def said(process: psutil.Process) -> str:
+    """Return a process's words; none of one that has ended, such as another test's."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def test_each_core_has_a_process_that_gives_way_to_everybody() -> None:
@@ -30,6 +39,13 @@ def test_each_core_has_a_process_that_gives_way_to_everybody() -> None:
         assert sorted(core for each in found for core in each.cpu_affinity()) == cores
         assert {os.sched_getscheduler(each.pid) for each in found} == {os.SCHED_IDLE}
     assert spinning() == []
+
+
+def test_another_child_that_has_ended_is_no_matter() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        # It has ended, and stays as a zombie until the block waits for it.
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        assert spinning() == []
 
 
 def test_it_ends_with_an_error() -> None:
