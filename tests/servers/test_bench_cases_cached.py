@@ -54,6 +54,34 @@ def places(ground):
         yield lambda case, variant: stack_.enter_context(ground.place(case, variant))
 
 
+@pytest.mark.parametrize(
+    ("read", "draw"),
+    [
+        (cached._SESSION, "SELECT name FROM instances"),
+        (cached._MESSAGE, "SELECT id FROM messages"),
+        (cached._PAGE, cached._PAGES),
+        (cached._INBOX, cached._INBOXES),
+    ],
+    ids=["session", "message", "page", "inbox"],
+)
+def test_what_a_cache_returns_is_what_the_database_returned(ground, read, draw):
+    seen = {}
+    with ground.connect() as connection, connection.transaction(force_rollback=True):
+        # Columns that are hardly ever filled: a wrong type would not show on NULL.
+        connection.execute(
+            "UPDATE messages SET edited_at = sent_at, deleted_at = sent_at, sender_jid = 'x' "
+            "WHERE id % 3 = 0; UPDATE instances SET state_changed_at = now(), phone_number = "
+            "'51987650001'; UPDATE sessions SET key_id = 'k'"
+        )
+        cursor = connection.cursor(row_factory=dict_row)
+        for parameters in cursor.execute(draw).fetchall():
+            rows = cursor.execute(read.sql, parameters).fetchall()
+            assert read.decode(read.encode(rows)) == rows
+            for row in rows:
+                seen |= {name: value for name, value in row.items() if value is not None}
+    assert set(seen) == set(read.row.__annotations__)  # each column with a value, once at least
+
+
 def keys_of(ground, prefix):
     with ground.servers.redis() as client:
         return {key: client.pttl(key) for key in client.scan_iter(match=f"{prefix}:*")}
