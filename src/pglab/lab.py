@@ -20,10 +20,10 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pglab import databases, templates
+from pglab.closeable import Closeable
 from pglab.config import Settings
 from pglab.errors import (
     ConfigError,
@@ -65,7 +65,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class Lab:
+class Lab(Closeable):
     """A lesson's own database and cache; made by :func:`pglab.open`.
 
     Attributes:
@@ -217,17 +217,6 @@ class Lab:
         for running in self._running.values():
             running.release()
         self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"PostgreSQL from {self._postgres.source}"

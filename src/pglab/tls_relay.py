@@ -13,9 +13,8 @@ import struct
 import tempfile
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from pglab.closeable import Closeable
 from pglab.tls import Issued
 
 __all__ = ["Relay"]
@@ -24,7 +23,7 @@ _SSL_REQUEST = struct.pack("!II", 8, 80877103)  # a startup packet: length and c
 _CHUNK = 65536
 
 
-class Relay:
+class Relay(Closeable):
     """A thread that listens on a port of its own; use it as a context manager.
 
     Args:
@@ -121,14 +120,3 @@ class Relay:
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

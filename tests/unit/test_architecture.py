@@ -20,7 +20,7 @@ ROOT = Path(pglab.__file__).parent
 # From the ground up. A module imports from its own layer or from those below, never from above.
 LAYERS = (
     ("errors",),
-    ("config", "framed", "whole_file"),
+    ("closeable", "config", "framed", "whole_file"),
     ("servers",),
     (
         *("schema", "dataset", "load", "queries", "retry", "ingestion", "models", "plans"),
@@ -57,7 +57,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 # These are given a connection, an engine or rows, so that they work on any server.
 KNOW_NO_SERVER = frozenset(LAYERS[3])
-THEY_MAY_IMPORT = KNOW_NO_SERVER | {"errors"}
+THEY_MAY_IMPORT = KNOW_NO_SERVER | {"errors", "closeable"}
 
 # (importer, imported): why it may.
 EXCEPTIONS = {

@@ -13,12 +13,12 @@ import subprocess
 import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from pglab.backup.dump import create
 from pglab.backup.point_in_time import Target, archiving, recovered, wal_archive
 from pglab.backup.restore import restore
+from pglab.closeable import Closeable
 from pglab.servers.connect import connect_postgres
 from pglab.servers.scratch import ScratchFolder, ScratchPostgres
 
@@ -37,7 +37,7 @@ _LONGEST_S: Final = 120
 _QUIET: Final = {"autovacuum": "off", "fsync": "off"}
 
 
-class Practice:
+class Practice(Closeable):
     """A PostgreSQL server with one database, ``evolution``, which holds the lab's schema public.
 
     What ``%%sql`` runs on, after ``pglab.notebook.activate(practice)``.
@@ -160,17 +160,6 @@ class Practice:
         """End the server and remove everything; doing so twice is harmless."""
         self.server.close()
         self.place.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "running" if self.server.running else "stopped"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pglab.cache.batch import Batch
 from pglab.cache.entries import MARKER_BYTES, Codec, PoisonedError
@@ -18,6 +17,7 @@ from pglab.cache.policy import Policy, Protection
 from pglab.cache.refresh import Refreshing
 from pglab.cache.shelf import AwayError, Shelf
 from pglab.cache.wire import Wire
+from pglab.closeable import Closeable
 from pglab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ V = TypeVar("V")
 _log = logging.getLogger(__name__)
 
 
-class CacheAside(Generic[K, V]):
+class CacheAside(Closeable, Generic[K, V]):
     """Reads through Redis, and never fails because of it.
 
     A read is answered by a fresh entry, or by one load. What it promises about writes is said in
@@ -253,17 +253,6 @@ class CacheAside(Generic[K, V]):
         self._guard.close()
         self._refreshing.close()
         self._wire.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<CacheAside {self.keys.kind!r} v{self.keys.version}, {self.policy.protection}>"

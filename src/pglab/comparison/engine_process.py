@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from pglab.closeable import Closeable
 from pglab.errors import ServerStartError
 from pglab.servers.process import log_tail, spawn
 from pglab.servers.scratch_folder import ScratchFolder
@@ -25,7 +25,7 @@ _READY_S = 60.0
 _POLL_S = 0.02
 
 
-class EngineProcess(ABC):
+class EngineProcess(Closeable):
     """One server in a folder of its own; it ends, and vanishes, with its maker.
 
     Attributes:
@@ -60,7 +60,7 @@ class EngineProcess(ABC):
     def _answers(self) -> bool:
         """Tell whether it can be connected to."""
 
-    def _prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
+    def _prepare(self) -> None:
         """Make what it needs before its first start."""
 
     def _account(self) -> Account | None:
@@ -99,14 +99,3 @@ class EngineProcess(ABC):
         if self._folder.is_ours:
             self.kill()
             self._folder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

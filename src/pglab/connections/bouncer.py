@@ -17,9 +17,9 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from pglab.closeable import Closeable
 from pglab.errors import NoServerError, ServerStartError
 from pglab.servers.connect import without_libpq_variables
 from pglab.servers.process import log_tail, spawn
@@ -50,7 +50,7 @@ def find_pgbouncer() -> Path | None:
     return next((Path(place) for place in _USUAL if Path(place).is_file()), None)
 
 
-class PgBouncer:
+class PgBouncer(Closeable):
     """One PgBouncer in front of one server; as a context manager it ends with the block.
 
     It listens on a unix socket in a private directory, runs as the servers' account, and ends with
@@ -220,17 +220,6 @@ class PgBouncer:
         """End it, and remove its directory; clients lose their connections."""
         self._end()
         self._folder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _listens(path: Path) -> bool:

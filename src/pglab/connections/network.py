@@ -17,9 +17,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from pglab.closeable import Closeable
 from pglab.connections.dropping import (
     Droppable,
     check_that_packets_can_be_dropped,
@@ -34,7 +34,7 @@ _CHUNK: Final = 65_536
 _READY_S: Final = 10.0
 
 
-class Network:
+class Network(Closeable):
     """A way to a server; as a context manager it ends with the block.
 
     Args:
@@ -110,17 +110,6 @@ class Network:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(what)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- in the thread ------------------------------------------------------------------------
 

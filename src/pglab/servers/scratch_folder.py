@@ -12,9 +12,8 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from pglab.closeable import Closeable
 from pglab.errors import NoServerError
 from pglab.servers import account as accounts
 from pglab.servers.home import remove_tree, socket_directory
@@ -54,7 +53,7 @@ rm -rf -- "$directory"
 """
 
 
-class ScratchFolder:
+class ScratchFolder(Closeable):
     """A directory with a short name that the servers' account can enter, removed at the end.
 
     Use it as a context manager, also for what must outlive one server, such as a base backup that
@@ -134,14 +133,3 @@ class ScratchFolder:
         self._alive = -1
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guard.wait(10)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -11,9 +11,9 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
+from pglab.closeable import Closeable
 from pglab.config import Secret
 from pglab.errors import ServerStartError
 from pglab.servers.postgres import default_settings
@@ -45,7 +45,7 @@ _OWN_SETTINGS: Final = {
 }
 
 
-class ScratchPostgres(ScratchAddress):
+class ScratchPostgres(ScratchAddress, Closeable):
     """One server, running when it is made; use it as a context manager.
 
     Settings go to a file that postgresql.conf includes last, so that ALTER SYSTEM still wins; only
@@ -292,14 +292,3 @@ class ScratchPostgres(ScratchAddress):
             else:
                 self.stop("immediate")
             self._folder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

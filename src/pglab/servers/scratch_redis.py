@@ -9,9 +9,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from pglab.closeable import Closeable
 from pglab.errors import NoServerError, ServerStartError
 from pglab.servers import programs
 from pglab.servers.process import log_tail, spawn
@@ -25,7 +25,7 @@ __all__ = ["ScratchRedis"]
 _READY_S = 20.0
 
 
-class ScratchRedis:
+class ScratchRedis(Closeable):
     """One server process; killed and started again, it has the same address and no data.
 
     Args:
@@ -127,14 +127,3 @@ class ScratchRedis:
         if self._folder.is_ours:
             self.kill()
             self._folder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
