@@ -62,7 +62,7 @@ WHERE instance_name = 'sciencebot-production';"""
 AS_WRITTEN = {
     "break-orphan": [INSERT],
     "break-first-instance": [SET_STATUS, SET_EVENTS],
-    "break-twice": [INSERT, INSERT],
+    "break-twice": [INSERT],
     "break-events": [SUBSCRIBED],
     "break-rename": [ACTIVE_SESSION, SET_EVENTS],
     "orphan-refused": [INSERT],
