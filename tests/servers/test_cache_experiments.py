@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import ExitStack
+
 import pytest
 
 from pglab.cache.experiments import measure_lru, measure_ttl, stampede_of_processes
@@ -57,6 +60,20 @@ def test_the_hit_ratio_of_a_redis_that_is_too_small(redis):
         assert row["evicted"] > 0
         assert row["theory, random"] < row["theory, LRU"]
         assert row["theory, random"] - 0.05 < row["measured"] < row["theory, LRU"] + 0.05
+
+
+def test_the_buffers_of_clients_that_leave_are_no_room(server, redis):
+    with ExitStack() as stack:
+        for _ in range(40):
+            client = stack.enter_context(server.client())
+            client.set("large", "x" * 200_000)
+            client.get("large")
+        leaving = threading.Timer(0.05, stack.pop_all().close)
+        leaving.start()
+        (row,) = measure_lru(redis, objects=3_000, requests=3_000, rooms_bytes=(100_000,))
+        leaving.join()
+    assert row["evicted"] > 0
+    assert row["objects held"] < 600
 
 
 def test_spans_that_overlap():
