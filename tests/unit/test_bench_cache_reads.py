@@ -6,8 +6,8 @@ import datetime as dt
 import pickle
 import time
 import uuid
-from dataclasses import replace
-from typing import Any, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +19,8 @@ from pglab.bench.cases import cached, floors, loading, stack
 from pglab.bench.words import duration
 
 
-class Row(TypedDict):
+@dataclass
+class Row:
     id: uuid.UUID | None
     sent_at: dt.datetime | None
     body: str

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, get_type_hints
 
 import msgspec
 from cachetools import TTLCache
@@ -34,8 +34,8 @@ class Read:
 
     Attributes:
         sql: with named placeholders.
-        row: a ``TypedDict`` of its columns: JSON has no moments and no identifiers, and what is
-            decoded has the types that are written there.
+        row: a dataclass with its columns, as in :mod:`pglab.queries`: JSON has no moments and no
+            identifiers, and what is decoded has the types that are written there.
     """
 
     sql: str
@@ -63,7 +63,9 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @cache
 def _decoder(row: type[Any]) -> Callable[[bytes], Rows]:
-    rows: Any = GenericAlias(list, (row,))  # list[row], which only a checker of types minds
+    # Rows are dictionaries, as the cursor's; types that are made at run time a checker cannot know.
+    columns: Any = TypedDict(row.__name__, get_type_hints(row))  # type: ignore[misc]
+    rows: Any = GenericAlias(list, (columns,))
     return msgspec.json.Decoder(rows).decode
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
+from pglab.closeable import Closeable
 from pglab.load.progress import bar
 
 __all__ = ["Progress"]
@@ -14,7 +13,7 @@ __all__ = ["Progress"]
 _MESSAGES_A_STEP = 20_000
 
 
-class Progress:
+class Progress(Closeable):
     """Steps weighted by what they take: long scans of large tables longer than small ones."""
 
     def __init__(self, steps: Sequence[tuple[str, int, int]], *, rounds: int, wanted: bool) -> None:
@@ -37,13 +36,6 @@ class Progress:
         self._done += self._weights[name, size] / self._rounds
         self._bar.update(round(self._done) - before)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the bar."""
         self._bar.close()

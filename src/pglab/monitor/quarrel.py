@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import psycopg
 
+from pglab.closeable import Closeable
 from pglab.errors import PglabError
 
 __all__ = ["Quarrel"]
@@ -23,7 +23,7 @@ _WAITS: Final = """\
 SELECT a.wait_event_type = 'Lock' FROM pg_catalog.pg_stat_activity AS a WHERE a.pid = %s"""
 
 
-class Quarrel:
+class Quarrel(Closeable):
     """Holds sessions that hold locks, and others that wait for them.
 
     Each step returns when the server shows what it was to bring about, so that the outcome is the
@@ -122,13 +122,6 @@ class Quarrel:
             if not connection.closed:
                 connection.rollback()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it, as :meth:`end` does."""
         self.end()

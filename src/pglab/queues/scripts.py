@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ACKNOWLEDGE", "BURY", "KEEP", "PUBLISH", "REVIVE"]
+__all__ = ["ACKNOWLEDGE", "BURY", "KEEP", "LEAVE", "PUBLISH", "REVIVE"]
 
 # KEYS: stream, note of the key, counters.
 # ARGV: body, key, milliseconds to note it, length at most, trim or refuse, group.

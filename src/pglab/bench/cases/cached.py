@@ -17,15 +17,15 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final, Literal, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 from pglab.bench.cache_findings import ALONE
 from pglab.bench.cache_reads import Read
 from pglab.bench.case import Case, Claim, Draw, Variant
 from pglab.bench.cases._reading import MISS_TTL_MS, Reading
 from pglab.bench.cases._sql import PAGE_INDEX
-from pglab.queries import sql
+from pglab.queries import ChatMessage, InboxRow, sql
 
 __all__ = ["CASES"]
 
@@ -86,7 +86,8 @@ def _timed(
     )
 
 
-class _SessionRow(TypedDict):
+@dataclass(frozen=True)
+class _Session:
     id: uuid.UUID
     name: str
     phone_number: str | None
@@ -97,41 +98,20 @@ class _SessionRow(TypedDict):
     session_updated_at: dt.datetime | None
 
 
-class _MessageRow(TypedDict):
-    id: int
-    whatsapp_id: str
-    sent_at: dt.datetime
-    from_me: bool
-    sender_jid: str | None
-    status: str | None
-    body: str | None
-    edited_at: dt.datetime | None
-    deleted_at: dt.datetime | None
-
-
-class _InboxRow(TypedDict):
-    chat_id: int
-    name: str | None
-    message_id: int
-    sent_at: dt.datetime
-    from_me: bool
-    body: str | None
-
-
 _SESSION: Final = Read(
     # Not the credentials: a cache is no place for secrets.
     "SELECT i.id, i.name, i.phone_number, i.connection_state, i.settings, i.state_changed_at, "
     "s.key_id, s.updated_at AS session_updated_at "
     "FROM instances AS i LEFT JOIN sessions AS s ON s.instance_id = i.id WHERE i.name = %(name)s",
-    _SessionRow,
+    _Session,
 )
 _MESSAGE: Final = Read(
     "SELECT id, whatsapp_id, sent_at, from_me, sender_jid, status, body, edited_at, deleted_at "
     "FROM messages WHERE id = %(id)s",
-    _MessageRow,
+    ChatMessage,
 )
-_PAGE: Final = Read(sql("chat_page"), _MessageRow)
-_INBOX: Final = Read(sql("inbox_lateral"), _InboxRow)
+_PAGE: Final = Read(sql("chat_page"), ChatMessage)
+_INBOX: Final = Read(sql("inbox_lateral"), InboxRow)
 
 _MESSAGE_CLAIM: Final = Claim(scan=("Index Scan",), index="messages_pkey")
 _PAGE_CLAIM: Final = Claim(index="messages_chat_id_sent_at_idx")
